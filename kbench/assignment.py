@@ -1,0 +1,60 @@
+"""What the judge tells a worker: which file to load (`Task`) and what to make of it (`Setup`).
+
+Neither holds anything secret: no seed, no expected value, no tolerance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kbench.layout import TensorSlot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Travels as JSON through the fork server."""
+
+    role: str
+    """`candidate` (a solution) or `reference` (a problem's own Model)."""
+    path: str
+    """The file inside the worker's scratch folder."""
+    shown_path: str
+    """The path its author knows it by; compilers and tracebacks speak of this one."""
+    class_name: str
+    nonce: str
+    """Hex."""
+    threads: int
+    precision: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """A size's constants, for a reference."""
+    extensions: str = ""
+    """The folder of compiled extensions, for a candidate."""
+    compile_only: bool = False
+    """Compile, but never call: torch here has no CUDA to link against."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """The module to construct and the memory around it. Pickled by the judge, read by the worker only."""
+
+    device: str
+    init_inputs: Sequence[Any]
+    mode: str | None
+    """`train`, `eval`, or None: as constructed."""
+    dtype: str | None
+    """Cast the module's floating parameters to this, or None: as constructed."""
+    compile_mode: str | None
+    """Wrap in torch.compile with this mode, or None."""
+    template: Any
+    input_slots: tuple[TensorSlot, ...]
+    state_slots: Mapping[str, TensorSlot]
+    arenas: Mapping[str, tuple[int, str]]
+    """`inputs`, `state`, `outputs`, `state_out`: bytes, and the IPC handle (empty: a host arena, by descriptor)."""

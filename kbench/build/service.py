@@ -1,0 +1,80 @@
+"""Build one solution in a confined process of its own, or find that it was built before."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from kbench.build import diagnostics
+from kbench.build.cache import BuildCache, cache_key
+from kbench.build.toolchain import Toolchain
+from kbench.model import Status, Verdict
+from kbench.remote.hire import Hiring, Post, hire
+from kbench.remote.link import WorkerFailed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """A solution's compiled extensions, or why there are none."""
+
+    libraries: Path | None = None
+    seconds: float = 0.0
+    cached: bool = False
+    compile_only: bool = False
+    """The libraries are not linked against torch's CUDA and cannot be loaded."""
+    failure: Verdict | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRoom:
+    """What all builds of a run share."""
+
+    hiring: Hiring
+    cache: BuildCache
+    toolchain: Toolchain
+    timeout_s: float
+    compile_only: bool
+    """Compile CUDA sources without linking against torch's CUDA, which this torch lacks."""
+
+
+def build(room: BuildRoom, *, source: str, shown_path: str, log: Path) -> Build:
+    """Import `source` once in a build worker, so that it compiles what it compiles; keep the libraries.
+
+    A failure is a value: `build_error` with the compiler's message at the solution's own line, or whatever else
+    became of the import. Raises StoreError where the cache cannot be written, InfraError where no worker starts.
+    """
+    facts = {**room.toolchain.facts, "compile_only": str(room.compile_only), "shown_path": shown_path}
+    key = cache_key(source, facts)
+    if (entry := room.cache.find(key)) is not None:
+        return Build(libraries=entry.libraries, seconds=entry.seconds, cached=True, compile_only=room.compile_only)
+    post = Post(
+        source=source,
+        shown_path=shown_path,
+        role="candidate",
+        precision="fp32",
+        log=log,
+        compile_only=room.compile_only,
+        environment=room.toolchain.environment(),
+    )
+    start = time.monotonic()
+    with hire(room.hiring, post, load_s=room.timeout_s) as link:
+        try:
+            link.load()
+        except WorkerFailed as failed:
+            verdict = _explain(failed.verdict, source=source, shown_path=shown_path)
+            return Build(seconds=time.monotonic() - start, failure=verdict)
+        seconds = time.monotonic() - start
+        link.stop()
+        entry = room.cache.store(key, link.extensions, seconds=seconds)
+        return Build(libraries=entry.libraries, seconds=seconds, compile_only=room.compile_only)
+
+
+def _explain(verdict: Verdict, *, source: str, shown_path: str) -> Verdict:
+    if verdict.status is Status.TIMEOUT:
+        return dataclasses.replace(verdict, reason="build", message=f"{verdict.message} and compiled")
+    if verdict.status is not Status.BUILD_ERROR:
+        return verdict
+    summary = diagnostics.summarise(str(verdict.evidence.get("text", "")), own_file=shown_path, source=source)
+    return dataclasses.replace(verdict, message=summary)

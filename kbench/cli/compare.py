@@ -1,0 +1,78 @@
+"""`kbench compare`: two runs side by side, and a gate for CI."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import click
+
+from kbench.cli import screen
+from kbench.compare import DEFAULT_THRESHOLD, Comparison, compare_runs
+from kbench.errors import UsageError
+from kbench.gate import Gate, gate
+from kbench.report.jsonout import comparison_json
+from kbench.runs import load_run, resolve_run
+
+RESULTS = Path("results")
+
+
+@click.command("compare")
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option(
+    "--fail-on-regression", metavar="PERCENT", is_flag=False, flag_value="5%",
+    help="Exit with 1 when a pair that was correct fails now, is gone, or is slower by at least PERCENT "
+    "(5% or 0.05) beyond the noise; with 3 when the runs allow no answer.",
+)  # fmt: skip
+@click.option("--allow-missing", is_flag=True, help="Let pairs that are gone from NEW pass the gate.")
+@click.option(
+    "--format", "layout", type=click.Choice(["table", "md", "json"]), default="table", show_default=True,
+    help="A table, markdown for a CI job's summary, or JSON.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Short for --format json.")
+def compare_command(
+    old: Path, new: Path, fail_on_regression: str | None, allow_missing: bool, layout: str, as_json: bool
+) -> None:
+    """Show what changed from the run OLD to the run NEW.
+
+    Each is a run directory, the name of one below results/, or a records.jsonl. Only the pairs both have are
+    compared; a change counts when it is at least the threshold and significant among all of them.
+    """
+    threshold = DEFAULT_THRESHOLD if fail_on_regression is None else parse_threshold(fail_on_regression)
+    before, after = (load_run(resolve_run(path, RESULTS)) for path in (old, new))
+    comparison = compare_runs(before, after, threshold=threshold)
+    answer = None if fail_on_regression is None else gate(comparison, allow_missing=allow_missing)
+    screen.warn(comparison.warnings)
+    _show(comparison, answer, "json" if as_json else layout)
+    if answer is not None:
+        click.echo(f"gate: {answer.outcome}", err=True)
+        click.get_current_context().exit(answer.exit_code)
+
+
+def _show(comparison: Comparison, answer: Gate | None, layout: str) -> None:
+    if layout == "json":
+        click.echo(comparison_json(comparison, answer))
+    elif layout == "md":
+        from kbench.report.markdown import comparison_markdown
+
+        click.echo(comparison_markdown(comparison, answer), nl=False)
+    else:
+        from kbench.report.terminal import comparison_view
+
+        screen.show(comparison_view(comparison, answer))
+
+
+def parse_threshold(text: str) -> float:
+    """`5%` or `0.05` as a fraction. Raises UsageError for what is neither, or not from 0 up to 100%."""
+    number = text.strip()
+    try:
+        value = float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1:
+        hint = (
+            f"{number}% perhaps?" if math.isfinite(value) and 1 <= value < 100 else "for example 5% or 0.05"
+        )
+        raise UsageError("not a threshold", where="--fail-on-regression", why=repr(text), hint=hint)
+    return value

@@ -1,0 +1,86 @@
+"""What a run shows while it goes on: a live view on a terminal, plain lines elsewhere. All of it on stderr."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from kbench.engine.events import Listener
+from kbench.model import Record, Status
+from kbench.report.text import one_line
+
+_MESSAGE_WIDTH = 160
+
+
+class Lines:
+    """One plain line for each thing that happens."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def stage(self, pair: str, stage: str) -> None:
+        if not stage.startswith("timing") or stage.startswith("timing 1/"):
+            self._say(f"{pair}: {stage}")
+
+    def ended(self, record: Record) -> None:
+        self._say(_summary(record))
+
+    def note(self, text: str) -> None:
+        self._say(text)
+
+    def _say(self, text: str) -> None:
+        with self._lock:
+            click.echo(one_line(text), err=True)
+
+
+class Live:
+    """A bar over all pairs and a line for each one under way."""
+
+    def __init__(self, progress: Progress, *, total: int, done: int) -> None:
+        self._progress = progress
+        self._all = progress.add_task("pairs", total=total, completed=done)
+        self._tasks: dict[str, TaskID] = {}
+        self._lock = threading.Lock()
+
+    def stage(self, pair: str, stage: str) -> None:
+        with self._lock:
+            if pair not in self._tasks:
+                self._tasks[pair] = self._progress.add_task("", total=None)
+            self._progress.update(self._tasks[pair], description=one_line(f"{pair}: {stage}", _MESSAGE_WIDTH))
+
+    def ended(self, record: Record) -> None:
+        with self._lock:
+            if (task := self._tasks.pop(record.id, None)) is not None:
+                self._progress.remove_task(task)
+            self._progress.console.print(Text(one_line(_summary(record), _MESSAGE_WIDTH)))
+            self._progress.advance(self._all)
+
+    def note(self, text: str) -> None:
+        self._progress.console.print(Text(one_line(text)))
+
+
+def _summary(record: Record) -> str:
+    if record.status is Status.CORRECT and record.speedup is not None:
+        return f"{record.id}: correct, {record.speedup:.2f}x"
+    said = f" ({record.reason})" if record.reason else ""
+    message = f": {record.message}" if record.message and record.status is not Status.SKIPPED else ""
+    return f"{record.id}: {record.status.value}{said}{message}"[: 2 * _MESSAGE_WIDTH]
+
+
+@contextmanager
+def listening(*, total: int, done: int) -> Iterator[Listener]:
+    """The listener that suits stderr."""
+    if not sys.stderr.isatty():
+        yield Lines()
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=20),
+               MofNCompleteColumn(), TimeElapsedColumn())  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield Live(progress, total=total, done=done)

@@ -1,0 +1,269 @@
+"""One pair from its build to its record: judge, measure, conclude."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kbench.build.service import Build
+from kbench.errors import KbenchError, ProblemError
+from kbench.judge.cases import SeedSource
+from kbench.judge.desk import Desk
+from kbench.judge.judging import Question, ask_first, further_questions, judge
+from kbench.judge.oracle import run_reference, same_bytes
+from kbench.judge.reference import Reference
+from kbench.measure import physics
+from kbench.measure.pair import BaselineFailed, Bench, SideSpec, TimedOutputWrong, take_samples
+from kbench.measure.sampling import Budget
+from kbench.measure.summary import SOLUTION, summarise
+from kbench.measure.window import TRUSTED_SIDE
+from kbench.model import Device, Job, Measurement, Record, Sample, Status, Verdict
+from kbench.remote.hire import Hiring, Post, hire
+from kbench.remote.link import WorkerFailed
+
+_CPU_LEAST_SAMPLE_NS = 1e6
+_CUDA_LEAST_SAMPLE_NS = 200 * 32.0
+"""200 quanta of the event clock (32 ns on an H200)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How pairs are judged and measured in this run."""
+
+    hiring: Hiring
+    seeds: SeedSource
+    baselines: tuple[str, ...]
+    replicates: int
+    blocks: int
+    min_samples: int
+    min_block_ms: float
+    environment_key: str
+    build_environment: Mapping[str, str]
+    log_path: Callable[[str, str], Path]
+    stage: Callable[[str, str], None]
+
+
+@dataclass
+class _Findings:
+    """What is known of a pair so far; becomes its record whatever happens."""
+
+    verdict: Verdict
+    measurement: Measurement | None = None
+    log_ratios: tuple[float, ...] = ()
+    isolation: Mapping[str, str] = field(default_factory=dict)
+    flags: list[str] = field(default_factory=list)
+
+
+def torch_device(job: Job) -> torch.device:
+    """Where a job runs."""
+    return torch.device("cpu") if job.device is Device.CPU else torch.device(f"cuda:{job.device_index}")
+
+
+def run_pair(job: Job, build: Build, settings: Settings) -> tuple[Record, tuple[Sample, ...]]:
+    """Judge and measure one built solution. Every failure is a record; only an interrupt is raised."""
+    findings = _Findings(Verdict(status=Status.INFRA_ERROR, reason="unfinished"))
+    try:
+        _examine(job, build, settings, findings)
+    except ProblemError as error:
+        findings.verdict = Verdict(status=Status.INFRA_ERROR, reason="problem", message=str(error))
+    except BaselineFailed as error:
+        findings.verdict = Verdict(status=Status.INFRA_ERROR, reason="baseline", message=str(error))
+    except KbenchError as error:
+        findings.verdict = Verdict(status=Status.INFRA_ERROR, reason="kbench", message=str(error))
+    except torch.OutOfMemoryError as error:
+        message = f"the judge ran out of device memory: {str(error).splitlines()[0]}; hint: --size, or a freer device"
+        findings.verdict = Verdict(status=Status.INFRA_ERROR, reason="judge_memory", message=message)
+    finally:
+        _release_memory()
+    samples = findings.measurement.samples if findings.measurement else ()
+    return make_record(job, build, findings.verdict, settings.environment_key, findings=findings), samples
+
+
+def _examine(job: Job, build: Build, settings: Settings, findings: _Findings) -> None:
+    device = torch_device(job)
+    settings.stage(job.solution.id, "judging")
+    reference = Reference(job.problem, size=job.size, device=device)
+    first = ask_first(reference, settings.seeds)
+    with Desk(reference, first.case, first.expected) as desk:
+        questions = [first, *further_questions(reference, settings.seeds, findings.flags)]
+        post = _candidate(job, build, settings, "judge")
+        findings.verdict, findings.isolation = _judge(settings.hiring, post, desk, reference, questions)
+        if findings.verdict.status is not Status.CORRECT:
+            return
+        if not all(question.expected.decidable for question in questions):
+            findings.flags.append("precision_undecidable")
+        timed = next((q for q in questions if q.case.name == "randomised_parameters"), first)
+        stateful = _depends_on_history(reference, timed)
+        if stateful:
+            findings.flags.append("timed_calls_unverified")
+        del questions
+        bench = Bench(
+            reference=reference, desk=desk, question=timed, hiring=settings.hiring, seeds=settings.seeds,
+            budget=_budget(settings, device), replicates=settings.replicates, verify=not stateful,
+        )  # fmt: skip
+        _measure(job, build, settings, bench, findings)
+
+
+def _judge(
+    hiring: Hiring, post: Post, desk: Desk, reference: Reference, questions: Sequence[Question]
+) -> tuple[Verdict, Mapping[str, str]]:
+    with hire(hiring, post, descriptors=desk.descriptors) as link:
+        try:
+            link.load()
+            link.construct(desk.setup(mode=reference.problem.mode))
+        except WorkerFailed as failed:
+            return failed.verdict, link.stop().layers
+        return judge(link, desk, questions), link.stop().layers
+
+
+def _measure(job: Job, build: Build, settings: Settings, bench: Bench, findings: _Findings) -> None:
+    specs = [SideSpec(name=SOLUTION, post=_candidate(job, build, settings, "timing"))]
+    specs += [_baseline(name, bench.reference, settings, job) for name in settings.baselines]
+
+    def progress(replicate: int, of: int) -> None:
+        settings.stage(job.solution.id, f"timing {replicate + 1}/{of}")
+
+    try:
+        samples, verified = take_samples(bench, specs, progress=progress)
+    except WorkerFailed as failed:
+        findings.verdict = failed.verdict
+        return
+    except TimedOutputWrong as wrong:
+        findings.verdict = wrong.verdict
+        return
+    floor = _floor(bench)
+    measurement, findings.log_ratios = summarise(samples, baselines=settings.baselines, verified=verified, floor=floor)
+    findings.flags += measurement.flags
+    if physics.is_impossible(measurement.time_ms, floor):
+        findings.verdict = Verdict(
+            status=Status.REJECTED,
+            reason="below_floor",
+            message=f"{measurement.time_ms:.4g} ms is below the physical floor of {floor:.4g} ms on this device",
+            evidence={"time_ms": measurement.time_ms, "floor_ms": floor},
+        )
+    findings.measurement = measurement
+
+
+def _candidate(job: Job, build: Build, settings: Settings, log: str) -> Post:
+    return Post(
+        source=padded_source(job),
+        shown_path=job.solution.shown_path,
+        role="candidate",
+        precision=job.problem.precision,
+        log=settings.log_path(job.solution.id, log),
+        libraries=build.libraries,
+        environment=settings.build_environment,
+    )
+
+
+def _baseline(name: str, reference: Reference, settings: Settings, job: Job) -> SideSpec:
+    compiled = name != TRUSTED_SIDE
+    cache = settings.hiring.server.shared_folder("compile-cache") if compiled else None
+    post = Post(
+        source=reference.source,
+        shown_path=job.problem.path.name,
+        role="reference",
+        precision=job.problem.precision,
+        log=settings.log_path(job.solution.id, f"baseline-{name}"),
+        overrides=reference.overrides,
+        environment={"TORCHINDUCTOR_CACHE_DIR": str(cache), "TRITON_CACHE_DIR": f"{cache}/triton"} if cache else {},
+        writable=cache,
+    )
+    return SideSpec(name=name, post=post, compile_mode="default" if compiled else None)
+
+
+def padded_source(job: Job) -> str:
+    """The solution's text with its lines where they stand in the file the user gave (a raw response, say)."""
+    return "\n" * job.solution.line_offset + job.solution.path.read_text(errors="replace")
+
+
+def _budget(settings: Settings, device: torch.device) -> Budget:
+    on_cuda = device.type == "cuda"
+    return Budget(
+        blocks=settings.blocks,
+        min_samples=settings.min_samples,
+        min_block_ns=settings.min_block_ms * 1e6,
+        least_sample_ns=_CUDA_LEAST_SAMPLE_NS if on_cuda else _CPU_LEAST_SAMPLE_NS,
+        uses_backlog=on_cuda,
+    )
+
+
+def _depends_on_history(reference: Reference, question: Question) -> bool:
+    """Whether the reference's output changes with the buffers that its own forward updates."""
+    before, after = question.case.state, question.expected.eager_state
+    if all(same_bytes(tensor, after[name]) for name, tensor in before.items()):
+        return False
+    later = dataclasses.replace(question.case, state=after)
+    again = run_reference(reference, later, inputs=[tensor.clone() for tensor in later.inputs.tensors])
+    pairs = zip(again.outputs, question.expected.eager, strict=True)
+    return not all(torch.allclose(a.double(), b.double(), rtol=1e-4, atol=1e-6, equal_nan=True) for a, b in pairs)
+
+
+def _floor(bench: Bench) -> float:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    case = bench.question.case
+    counter = FlopCounterMode(display=False)
+    with counter:
+        run_reference(bench.reference, case, inputs=[tensor.clone() for tensor in case.inputs.tensors])
+    counted_bytes = float(bench.desk.bytes_moved())
+    declared = bench.reference.problem.floor
+    least_bytes, least_flops = physics.least_work(
+        declared, counted_bytes=counted_bytes, counted_flops=float(counter.get_total_flops())
+    )
+    ceilings = physics.measure_ceilings(bench.reference.device, typical_bytes=int(counted_bytes))
+    return physics.floor_ms(ceilings, least_bytes=least_bytes, least_flops=least_flops)
+
+
+def _release_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def make_record(
+    job: Job, build: Build | None, verdict: Verdict, environment_key: str, *, findings: _Findings | None = None
+) -> Record:
+    """The one record of a pair. Speeds are given only where the verdict is `correct`."""
+    evidence: dict[str, Any] = {key: value for key, value in verdict.evidence.items() if key != "text"}
+    record = Record(
+        problem=job.problem.id,
+        solution=job.solution.name,
+        device=job.device.value,
+        size=job.size,
+        precision=job.problem.precision.value,
+        status=verdict.status,
+        reason=verdict.reason,
+        message=verdict.message,
+        evidence=evidence,
+        build_s=None if build is None else round(build.seconds, 3),
+        cached=None if build is None else build.cached,
+        isolation=dict(findings.isolation) if findings else {},
+        flags=tuple(findings.flags) if findings else (),
+        problem_sha=job.problem.sha,
+        solution_sha=job.solution.sha,
+        environment_key=environment_key,
+    )
+    measured = findings.measurement if findings else None
+    if findings is None or measured is None or verdict.status is not Status.CORRECT:
+        return record
+    return dataclasses.replace(
+        record,
+        speedup=measured.speedup.value,
+        speedup_low=measured.speedup.low,
+        speedup_high=measured.speedup.high,
+        time_ms=measured.time_ms,
+        reference_ms=measured.reference_ms,
+        baselines=measured.baselines,
+        floor_ms=measured.floor_ms,
+        sol_fraction=measured.sol_fraction,
+        replicates=measured.replicates,
+        replicate_log_ratios=findings.log_ratios,
+        verified_calls=measured.verified_calls,
+    )

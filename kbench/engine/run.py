@@ -1,0 +1,224 @@
+"""`kbench run` and `kbench build` as functions of their options: plan, open the run, do the work, write the tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kbench.build.cache import BuildCache
+from kbench.build.toolchain import Toolchain, detect
+from kbench.config import RunOptions
+from kbench.discover import Discovery, discover
+from kbench.engine.events import Listener
+from kbench.engine.lock import machine_lock
+from kbench.environment import Available, describe, probe, resolve_device
+from kbench.errors import InfraError, NothingToDo, UsageError
+from kbench.machine import take_inventory, usable_cores
+from kbench.model import Device, Job
+from kbench.sandbox import confine
+from kbench.store import RunStore
+
+if TYPE_CHECKING:
+    from kbench.build.service import Build, BuildRoom
+    from kbench.remote.hire import Hiring
+
+_FIXED_BY_RUN = ("device", "size", "baselines", "replicates", "blocks", "min_samples", "min_block_ms")
+"""Options that a resumed run cannot change: its records would not belong together."""
+_KEPT = ("problems", "solutions", "select", "jobs", "timeout_s", "build_timeout_s", "memory_limit_gb", *_FIXED_BY_RUN)
+"""Options that a run's `run.yaml` keeps. Folders of this machine and the seed stay out of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A planned run that has not begun."""
+
+    options: RunOptions
+    available: Available
+    device: Device
+    device_index: int
+    discovery: Discovery
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        return self.discovery.plan.jobs
+
+
+@contextmanager
+def prepare(options: RunOptions, *, to_build: bool = False) -> Iterator[Prepared]:
+    """Plan `options` on this machine; `to_build` plans for CUDA without a GPU as well.
+
+    Raises UsageError or NothingToDo as `discover` and `resolve_device` do.
+    """
+    inventory = take_inventory()
+    available = probe(inventory)
+    if not available.torch:
+        raise NothingToDo("torch is not installed here", hint="pip install 'torch>=2.9'; kbench doctor says more")
+    if to_build and options.device.startswith("cuda") and not available.cuda:
+        device, index = Device.CUDA, 0
+    else:
+        device, index = resolve_device(options.device, available)
+    with tempfile.TemporaryDirectory(prefix="kbench-responses-") as folder:
+        discovery = discover(
+            options.problems, options.solutions, device=device, device_index=index, size=options.size,
+            select=options.select, available=available, materialise=Path(folder),
+        )  # fmt: skip
+        yield Prepared(options=options, available=available, device=device, device_index=index, discovery=discovery)
+
+
+def open_store(prepared: Prepared, *, path: Path, started: str) -> RunStore:
+    """Begin or resume the run in `path`. Raises UsageError when it was begun with other options, StoreError."""
+    if not prepared.options.resume:
+        options = {name: value for name, value in stored_options(prepared.options).items() if name in _KEPT}
+        environment = describe(take_inventory(), device_index=prepared.device_index)
+        return RunStore.create(path, options={**options, "started": started}, environment=environment)
+    store = RunStore.resume(path)
+    try:
+        current = stored_options(prepared.options)
+        for name in _FIXED_BY_RUN:
+            if name in store.options and store.options[name] != current[name]:
+                raise UsageError(
+                    f"the run was begun with {name} {store.options[name]!r}, not {current[name]!r}",
+                    where=str(path), hint=f"leave --{name.replace('_', '-')} out to go on as it was",
+                )  # fmt: skip
+    except UsageError:
+        store.close()
+        raise
+    return store
+
+
+def stored_options(options: RunOptions) -> dict[str, Any]:
+    """Options as plain values that YAML can hold."""
+    plain = dataclasses.asdict(options)
+    return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+
+def execute(prepared: Prepared, store: RunStore, listener: Listener) -> None:
+    """Bring every planned pair to its record and write the tables. An interrupt leaves a valid run behind."""
+    try:
+        with machine_lock(waiting=listener.note):
+            _execute_jobs(prepared, store, listener)
+    finally:
+        store.write_tables()
+
+
+def _execute_jobs(prepared: Prepared, store: RunStore, listener: Listener) -> None:
+    from kbench.engine.pair import Settings
+    from kbench.engine.pipeline import run_jobs
+    from kbench.judge.cases import SeedSource
+
+    options = prepared.options
+    for job in {job.problem.id: job for job in prepared.jobs}.values():
+        store.save_problem_source(job.problem.id, job.problem.path)
+    with staffed(prepared, store_path=store.path) as (hiring, room):
+        settings = Settings(
+            hiring=hiring,
+            seeds=SeedSource(options.seed),
+            baselines=options.baselines,
+            replicates=options.replicates,
+            blocks=options.blocks,
+            min_samples=options.min_samples,
+            min_block_ms=options.min_block_ms,
+            environment_key=str(store.environment.get("key", "")),
+            build_environment=room.toolchain.environment(),
+            log_path=store.log_path,
+            stage=listener.stage,
+        )
+        run_jobs(prepared.jobs, store=store, room=room, settings=settings, workers=options.jobs, listener=listener)
+
+
+@contextmanager
+def staffed(
+    prepared: Prepared, *, store_path: Path | None, any_arch: str | None = None
+) -> Iterator[tuple[Hiring, BuildRoom]]:
+    """A fork server with what every worker and build has in common. Raises InfraError."""
+    from kbench.build.service import BuildRoom
+    from kbench.remote.hire import SERVER_MODULES, Hiring, server_environment
+    from kbench.remote.link import Deadlines
+    from kbench.sandbox.client import ForkServer
+
+    options = prepared.options
+    if options.require_isolation:
+        _require_isolation()
+    toolchain = detect(cuda_arch=any_arch or _present_arch(prepared))
+    cache = BuildCache(options.cache_dir)
+    threads = usable_cores()
+    environment = server_environment(Path(sys.executable).parent, threads=threads, extra={})
+    visible = _toolchain_folders(toolchain)
+    hidden = _hidden_folders(options, store_path, visible=visible)
+    with ForkServer(modules=SERVER_MODULES, environment=environment, visible=visible, hidden=hidden) as server:
+        hiring = Hiring(
+            server=server,
+            limits=confine.Limits(memory_bytes=int(options.memory_limit_gb * 2**30)),
+            deadlines=Deadlines(load_s=options.timeout_s, call_s=options.timeout_s),
+            threads=threads,
+        )
+        yield (
+            hiring,
+            BuildRoom(
+                hiring=hiring,
+                cache=cache,
+                toolchain=toolchain,
+                timeout_s=options.build_timeout_s,
+                compile_only=prepared.device is Device.CUDA and not prepared.available.cuda,
+            ),
+        )
+
+
+def _require_isolation() -> None:
+    from kbench.sandbox.probe import probe_layers
+
+    missing = {name: state for name, state in probe_layers().items() if state != "on"}
+    if missing:
+        why = "; ".join(f"{name} is {state}" for name, state in missing.items())
+        raise InfraError("isolation is required, and incomplete here", why=why, hint="kbench doctor; or run as root")
+
+
+def _present_arch(prepared: Prepared) -> str | None:
+    if prepared.device is not Device.CUDA or not prepared.available.cuda:
+        return None
+    import torch
+
+    major, minor = torch.cuda.get_device_capability(prepared.device_index)
+    return f"{major}.{minor}"
+
+
+def _toolchain_folders(toolchain: Toolchain) -> tuple[str, ...]:
+    return (str(Path(toolchain.cuda_home).resolve()),) if toolchain.cuda_home else ()
+
+
+def _hidden_folders(options: RunOptions, store_path: Path | None, *, visible: tuple[str, ...]) -> tuple[str, ...]:
+    """Problems, solutions and results, unless the interpreter itself lives below one of them."""
+    from kbench.sandbox.client import interpreter_folders
+
+    wanted = [options.problems, options.solutions, options.results, *([store_path] if store_path else [])]
+    folders = {(path if path.is_dir() else path.parent).resolve() for path in wanted if path.exists()}
+    needed = [Path(path) for path in (*visible, *interpreter_folders())]
+    return tuple(str(f) for f in sorted(folders) if not any(f == n or f in n.parents or n in f.parents for n in needed))
+
+
+def build_only(prepared: Prepared, *, logs: Path, arch: str | None, listener: Listener) -> Mapping[str, Build]:
+    """Build every planned solution, several at once. Returns each solution's build."""
+    from kbench.engine.pipeline import build_all
+
+    with staffed(prepared, store_path=None, any_arch=arch) as (_, room):
+
+        def log(solution_id: str, name: str) -> Path:
+            path = logs / solution_id / f"{name}.log"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return path
+
+        jobs = [job for job in prepared.jobs if job.skip_reason is None and job.solution.defect is None]
+        built = build_all(jobs, room=room, log_path=log, workers=prepared.options.jobs, listener=listener)
+        return {job.solution.id: its_build for job, its_build in built}
+
+
+def default_run_path(results: Path, started: str) -> Path:
+    """A new run's folder: its start, made a name. The process number keeps two runs of one second apart."""
+    return results / f"{started.replace(':', '').replace('+0000', 'Z')}-{os.getpid()}"

@@ -1,0 +1,138 @@
+"""Which NVIDIA GPUs are here, asked of the driver: NVML by ctypes, else nvidia-smi. Makes no CUDA context."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_SMI_TIMEOUT_S = 20
+_SMI_QUERY = ("--query-gpu=name,driver_version,memory.total,uuid", "--format=csv,noheader,nounits")
+_TEXT_BYTES = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE, also enough for a UUID and the driver's version
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """One GPU. `uuid` serves CUDA_VISIBLE_DEVICES only: it names one board, so no environment holds it."""
+
+    name: str
+    driver: str
+    memory_gb: float
+    uuid: str = ""
+
+
+class _NvmlMemory(ctypes.Structure):
+    _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
+
+
+class _NvmlError(Exception):
+    pass
+
+
+def find_gpus(env: Mapping[str, str]) -> tuple[tuple[Gpu, ...], int]:
+    """The GPUs CUDA would see, and how many CUDA_VISIBLE_DEVICES hides."""
+    present = _from_nvml()
+    if present is None:
+        present = _from_smi(env)
+    shown = visible(present, env.get("CUDA_VISIBLE_DEVICES"))
+    return shown, max(0, len(present) - len(shown))
+
+
+def visible(gpus: tuple[Gpu, ...], setting: str | None) -> tuple[Gpu, ...]:
+    """Apply CUDA_VISIBLE_DEVICES as CUDA does: indices or UUID prefixes, up to the first invalid entry."""
+    if setting is None:
+        return gpus
+    shown: list[Gpu] = []
+    for entry in (part.strip() for part in setting.split(",")):
+        if entry.isdecimal():
+            chosen = gpus[int(entry)] if int(entry) < len(gpus) else None
+        elif entry.startswith("MIG-"):  # a slice of some board; which one, only CUDA itself can say
+            chosen = gpus[0] if gpus else None
+        else:
+            chosen = next((gpu for gpu in gpus if entry and gpu.uuid.startswith(entry)), None)
+        if chosen is None:
+            break
+        shown.append(chosen)
+    return tuple(shown)
+
+
+def _from_nvml() -> tuple[Gpu, ...] | None:
+    """The driver's own list, or None where there is no driver that answers."""
+    try:
+        library = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return None
+    try:
+        return read_nvml(library)
+    except (_NvmlError, AttributeError):  # AttributeError: a driver without one of these functions
+        return None
+
+
+def read_nvml(library: Any) -> tuple[Gpu, ...]:
+    """List the GPUs through a loaded NVML library."""
+    _call(library.nvmlInit_v2)
+    try:
+        count = ctypes.c_uint()
+        _call(library.nvmlDeviceGetCount_v2, ctypes.byref(count))
+        driver = _text(library.nvmlSystemGetDriverVersion)
+        return tuple(_nvml_gpu(library, index, driver) for index in range(count.value))
+    finally:
+        with contextlib.suppress(_NvmlError):
+            _call(library.nvmlShutdown)
+
+
+def _nvml_gpu(library: Any, index: int, driver: str) -> Gpu:
+    handle, memory = ctypes.c_void_p(), _NvmlMemory()
+    _call(library.nvmlDeviceGetHandleByIndex_v2, ctypes.c_uint(index), ctypes.byref(handle))
+    _call(library.nvmlDeviceGetMemoryInfo, handle, ctypes.byref(memory))
+    return Gpu(
+        name=_text(library.nvmlDeviceGetName, handle),
+        driver=driver,
+        memory_gb=round(memory.total / 2**30, 1),
+        uuid=_text(library.nvmlDeviceGetUUID, handle),
+    )
+
+
+def _text(function: Any, *arguments: Any) -> str:
+    buffer = ctypes.create_string_buffer(_TEXT_BYTES)
+    _call(function, *arguments, buffer, ctypes.c_uint(_TEXT_BYTES))
+    return buffer.value.decode(errors="replace")
+
+
+def _call(function: Any, *arguments: Any) -> None:
+    code = function(*arguments)
+    if code != 0:
+        raise _NvmlError(code)
+
+
+def _from_smi(env: Mapping[str, str]) -> tuple[Gpu, ...]:
+    program = shutil.which("nvidia-smi", path=env.get("PATH", os.defpath))
+    if program is None:
+        return ()
+    try:
+        done = subprocess.run(
+            [program, *_SMI_QUERY],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SMI_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return parse_smi(done.stdout) if done.returncode == 0 else ()
+
+
+def parse_smi(output: str) -> tuple[Gpu, ...]:
+    """Read nvidia-smi's CSV (memory in MiB); lines that are not four fields are not GPUs."""
+    rows = ([field.strip() for field in line.split(",")] for line in output.splitlines())
+    return tuple(
+        Gpu(name=row[0], driver=row[1], memory_gb=round(int(row[2]) / 2**10, 1), uuid=row[3])
+        for row in rows
+        if len(row) == 4 and row[2].isdecimal()
+    )

@@ -1,0 +1,138 @@
+"""What a case's output should be: the reference in fp64, and the two errors that bracket the tolerance."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from kbench.errors import ProblemError
+from kbench.judge.cases import Case
+from kbench.judge.reference import Reference, blamed_on
+from kbench.judge.tolerance import Tolerance, bracket
+from kbench.layout import flatten_output, put_together
+from kbench.model import Precision
+
+_LOWER_MANTISSA_BITS = {Precision.FP32: 10, Precision.TF32: 7, Precision.FP16: 3, Precision.BF16: 3}
+"""Explicit mantissa bits one precision lower: TF32 below fp32, bf16 below TF32, an fp8 (e4m3) below the halves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """One forward's results: structure, outputs, and the state afterwards."""
+
+    structure: str
+    outputs: tuple[torch.Tensor, ...]
+    state: Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What a solution's answer to a case is held against."""
+
+    structure: str
+    oracle: tuple[torch.Tensor, ...]
+    eager: tuple[torch.Tensor, ...]
+    budgets: tuple[Tolerance, ...]
+    oracle_state: Mapping[str, torch.Tensor]
+    eager_state: Mapping[str, torch.Tensor]
+    state_budgets: Mapping[str, Tolerance]
+    """For floating buffers that the forward changes. All other state must not change at all."""
+    eager_mutates: bool
+    """Whether the reference itself writes into its inputs."""
+
+    @property
+    def decidable(self) -> bool:
+        """Whether the precision of every output could be told from the one below."""
+        return all(budget.decidable for budget in self.budgets)
+
+
+def expect(reference: Reference, case: Case) -> Expected:
+    """Compute a case's oracle and tolerances. Raises ProblemError when the reference itself cannot be run."""
+    eager_inputs = [tensor.clone() for tensor in case.inputs.tensors]
+    eager = run_reference(reference, case, inputs=eager_inputs)
+    mutates = any(not same_bytes(a, b) for a, b in zip(eager_inputs, case.inputs.tensors, strict=True))
+    oracle = run_in_fp64(reference, case)
+    lower = run_in_fp64(reference, case, mantissa_bits=_LOWER_MANTISSA_BITS[reference.problem.precision])
+    if oracle.structure != eager.structure or len(oracle.outputs) != len(eager.outputs):
+        raise ProblemError(f"problem {reference.problem.id!r} answers with another structure in fp64")
+    budgets = tuple(bracket(*triple) for triple in zip(oracle.outputs, eager.outputs, lower.outputs, strict=True))
+    changed = [
+        name for name, before in case.state.items()
+        if before.is_floating_point() and not same_bytes(before, eager.state[name])
+    ]  # fmt: skip
+    return Expected(
+        structure=eager.structure,
+        oracle=oracle.outputs,
+        eager=eager.outputs,
+        budgets=budgets,
+        oracle_state=oracle.state,
+        eager_state=eager.state,
+        state_budgets={n: bracket(oracle.state[n], eager.state[n], lower.state[n]) for n in changed},
+        eager_mutates=mutates,
+    )
+
+
+def run_reference(reference: Reference, case: Case, *, inputs: list[torch.Tensor]) -> Ran:
+    """Trusted eager at the declared precision."""
+    model = reference.model()
+    model.load_state_dict(dict(case.state))
+    with _tf32(allowed=reference.problem.precision is Precision.TF32):
+        return _forward(reference, model, case, inputs)
+
+
+def run_in_fp64(reference: Reference, case: Case, *, mantissa_bits: int | None = None) -> Ran:
+    """The reference in fp64 on the same inputs and state, each first rounded to `mantissa_bits` where given."""
+    model = reference.model()
+    model.load_state_dict(dict(case.state))
+    model = copy.deepcopy(model).double()
+    inputs = [tensor.double() if tensor.is_floating_point() else tensor.clone() for tensor in case.inputs.tensors]
+    if mantissa_bits is not None:
+        inputs = [round_mantissa(tensor, mantissa_bits) for tensor in inputs]
+        with torch.no_grad():
+            for tensor in model.state_dict(keep_vars=True).values():
+                tensor.copy_(round_mantissa(tensor, mantissa_bits))
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        ran = _forward(reference, model, case, inputs)
+    finally:
+        torch.set_default_dtype(default)
+    outputs = tuple(t.double() if t.is_floating_point() else t for t in ran.outputs)
+    return Ran(structure=ran.structure, outputs=outputs, state=ran.state)
+
+
+def _forward(reference: Reference, model: torch.nn.Module, case: Case, inputs: list[torch.Tensor]) -> Ran:
+    with blamed_on(reference.problem, f"its forward failed on case {case.name!r}"), torch.no_grad():
+        structure, outputs = flatten_output(model(*put_together(case.inputs.template, inputs)))
+    state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    return Ran(structure=structure, outputs=tuple(tensor.detach() for tensor in outputs), state=state)
+
+
+def round_mantissa(tensor: torch.Tensor, bits: int) -> torch.Tensor:
+    """Round floating values to `bits` explicit mantissa bits, to nearest even; exponents keep their full range."""
+    if not tensor.is_floating_point():
+        return tensor
+    mantissa, exponent = torch.frexp(tensor)
+    rounded = torch.ldexp(torch.round(mantissa * 2.0 ** (bits + 1)) / 2.0 ** (bits + 1), exponent)
+    return torch.where(torch.isfinite(tensor), rounded, tensor)
+
+
+def same_bytes(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Bitwise equality: NaN equals itself here."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return torch.equal(a.contiguous().view(-1).view(torch.uint8), b.contiguous().view(-1).view(torch.uint8))
+
+
+@contextlib.contextmanager
+def _tf32(*, allowed: bool) -> Iterator[None]:
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -1,0 +1,146 @@
+"""Where tensors lie in the memory that judge and worker share, and how a Python value is taken apart around them.
+
+Both sides use this module; the judge alone decides sizes, shapes and dtypes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+ALIGNMENT = 256
+"""Bytes. What CUDA allocators give, and more than any CPU vector needs."""
+
+
+@dataclass(frozen=True)
+class TensorSlot:
+    """One tensor's place in an arena: dtype name, shape, strides (elements), offset and span (bytes)."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+    span: int
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return dtype
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """Stands for the n-th tensor in a structure whose tensors were taken out."""
+
+    index: int
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """`float32` for torch.float32."""
+    return str(dtype).removeprefix("torch.")
+
+
+def lay_out(tensors: Iterable[torch.Tensor]) -> tuple[tuple[TensorSlot, ...], int]:
+    """Give each tensor a place, one after another. Returns the slots and the bytes they need together."""
+    slots: list[TensorSlot] = []
+    at = 0
+    for tensor in tensors:
+        strides = tuple(tensor.stride()) if _is_dense(tensor) else _contiguous_strides(tuple(tensor.shape))
+        span = tensor.numel() * tensor.element_size()
+        slots.append(TensorSlot(dtype_name(tensor.dtype), tuple(tensor.shape), strides, at, span))
+        at += -(-max(span, 1) // ALIGNMENT) * ALIGNMENT
+    return tuple(slots), max(at, ALIGNMENT)
+
+
+def view(arena: torch.Tensor, slot: TensorSlot) -> torch.Tensor:
+    """The tensor at `slot` of `arena` (a flat uint8 tensor), sharing its memory."""
+    flat = arena[slot.offset : slot.offset + slot.span].view(slot.torch_dtype)
+    return flat.as_strided(slot.shape, slot.strides)
+
+
+def _is_dense(tensor: torch.Tensor) -> bool:
+    """Whether the tensor fills its span without holes or overlaps, in whatever order of dimensions."""
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size == 1:
+            continue
+        if stride != expected:
+            return False
+        expected *= size
+    return tensor.numel() > 0
+
+
+def _contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    strides: list[int] = []
+    at = 1
+    for size in reversed(shape):
+        strides.append(at)
+        at *= max(size, 1)
+    return tuple(reversed(strides))
+
+
+def take_apart(value: Any) -> tuple[Any, list[torch.Tensor]]:
+    """Split nested tuples, lists and dicts into a template with `Leaf`s and the tensors. Other values stay."""
+    tensors: list[torch.Tensor] = []
+
+    def visit(item: Any) -> Any:
+        if isinstance(item, torch.Tensor):
+            tensors.append(item)
+            return Leaf(len(tensors) - 1)
+        if isinstance(item, tuple) and hasattr(item, "_fields"):
+            return type(item)(*(visit(part) for part in item))
+        if isinstance(item, list | tuple):
+            return type(item)(visit(part) for part in item)
+        if isinstance(item, Mapping):
+            return {key: visit(part) for key, part in item.items()}
+        return item
+
+    return visit(value), tensors
+
+
+def put_together(template: Any, tensors: Sequence[torch.Tensor]) -> Any:
+    """The inverse of `take_apart`."""
+
+    def visit(item: Any) -> Any:
+        if isinstance(item, Leaf):
+            return tensors[item.index]
+        if isinstance(item, tuple) and hasattr(item, "_fields"):
+            return type(item)(*(visit(part) for part in item))
+        if isinstance(item, list | tuple):
+            return type(item)(visit(part) for part in item)
+        if isinstance(item, Mapping):
+            return {key: visit(part) for key, part in item.items()}
+        return item
+
+    return visit(template)
+
+
+def flatten_output(value: Any) -> tuple[str, list[torch.Tensor]]:
+    """An output's structure as text (`T`, `(T,T)`, `{a:T}`, `(T,None)`) and its tensors in that order.
+
+    Python numbers count as 0-dim fp64 tensors, written `N`; objects with fields (a dataclass-like output of a
+    library) by their `items()` where they have them. Raises TypeError for anything else.
+    """
+    tensors: list[torch.Tensor] = []
+    return _describe(value, tensors.append), tensors
+
+
+def _describe(value: Any, add: Callable[[torch.Tensor], None]) -> str:
+    if isinstance(value, torch.Tensor):
+        add(value)
+        return "T"
+    if value is None:
+        return "None"
+    if isinstance(value, bool | int | float):
+        add(torch.tensor(float(value), dtype=torch.float64))
+        return "N"
+    if isinstance(value, Mapping) or hasattr(value, "items"):
+        return "{" + ",".join(f"{key}:{_describe(part, add)}" for key, part in value.items()) + "}"
+    if isinstance(value, tuple):
+        return "(" + ",".join(_describe(part, add) for part in value) + ")"
+    if isinstance(value, list):
+        return "[" + ",".join(_describe(part, add) for part in value) + "]"
+    raise TypeError(f"an output holds a {type(value).__name__}")

@@ -1,0 +1,60 @@
+"""From samples to the figures of a record."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from kbench import stats
+from kbench.measure.window import TRUSTED_SIDE, flags_of
+from kbench.model import Estimate, Measurement, Sample
+
+SOLUTION = "solution"
+"""The name of the judged side in every sample."""
+
+
+def summarise(
+    samples: Sequence[Sample], *, baselines: Sequence[str], verified: int, floor: float | None
+) -> tuple[Measurement, tuple[float, ...]]:
+    """The measurement that follows from the samples, and d_p of every replicate (against eager)."""
+    logs = {name: _log_ratios(samples, name) for name in baselines}
+    estimates = {name: stats.speedup_estimate(values) for name, values in logs.items()}
+    time_ms = _median_ms(samples, SOLUTION)
+    further = {n: _further(_median_ms(samples, n), e) for n, e in estimates.items() if n != TRUSTED_SIDE}
+    measurement = Measurement(
+        samples=tuple(samples),
+        replicates=len(logs[TRUSTED_SIDE]),
+        time_ms=time_ms,
+        reference_ms=_median_ms(samples, TRUSTED_SIDE),
+        speedup=estimates[TRUSTED_SIDE],
+        baselines=further,
+        floor_ms=floor,
+        sol_fraction=floor / time_ms if floor is not None else None,
+        verified_calls=verified,
+        flags=flags_of(samples, SOLUTION),
+    )
+    return measurement, logs[TRUSTED_SIDE]
+
+
+def _further(time_ms: float, estimate: Estimate) -> Mapping[str, float]:
+    return {
+        "time_ms": time_ms, "speedup": estimate.value, "speedup_low": estimate.low, "speedup_high": estimate.high,
+    }  # fmt: skip
+
+
+def _log_ratios(samples: Sequence[Sample], baseline: str) -> tuple[float, ...]:
+    replicates = sorted({sample.replicate for sample in samples})
+    return tuple(
+        stats.replicate_log_ratio(_blocks(samples, baseline, p), _blocks(samples, SOLUTION, p)) for p in replicates
+    )
+
+
+def _blocks(samples: Sequence[Sample], side: str, replicate: int) -> list[list[float]]:
+    own = [s for s in samples if s.side == side and s.replicate == replicate]
+    return [[s.time_ns for s in own if s.block == b] for b in sorted({s.block for s in own})]
+
+
+def _median_ms(samples: Sequence[Sample], side: str) -> float:
+    """The median over blocks of each block's median, in ms per call."""
+    replicates = sorted({s.replicate for s in samples})
+    return statistics.median(statistics.median(b) for p in replicates for b in _blocks(samples, side, p)) / 1e6

@@ -1,0 +1,274 @@
+"""The wire between judge and worker, byte by byte.
+
+A stream socket carries frames, little-endian, each a header of 48 bytes and a payload:
+
+    offset  size  field
+         0     4  magic     b"KBW1"
+         4     2  version   1
+         6     2  kind      a `Kind`
+         8     8  sequence  number of the request; an answer repeats its request's
+        16    16  nonce     drawn by the judge for this worker; every frame carries it
+        32     4  length    of the payload, in bytes
+        36    12  zeros
+
+The judge asks, the worker answers, strictly one answer to one request. The judge never reads a payload longer than
+it predicts for that answer, never waits past its deadline, and treats anything that comes unasked as a violation.
+Payloads from the worker are fixed structures or short text: nothing in them is ever unpickled or evaluated.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import select
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MAGIC = b"KBW1"
+VERSION = 1
+NONCE_BYTES = 16
+_HEADER = struct.Struct("<4sHHQ16sI12x")
+HEADER_BYTES = _HEADER.size
+
+MAX_TEXT_BYTES = 32 << 10
+"""The longest failure text a worker may send."""
+MAX_DIMS = 16
+MAX_OUTPUTS = 256
+
+
+class Kind(enum.IntEnum):
+    """What a frame asks or answers."""
+
+    LOAD = 1
+    CONSTRUCT = 2
+    SET_STATE = 3
+    CALL = 4
+    GET_STATE = 5
+    SAMPLE = 6
+    FETCH = 7
+    DONE = 64
+    OUTPUTS = 65
+    SAMPLED = 66
+    FAILED = 127
+
+
+class Failure(enum.IntEnum):
+    """What a worker says went wrong in it. A claim about itself only: it can never say that it is right."""
+
+    BUILD = 1
+    LOAD = 2
+    CONSTRUCT = 3
+    PARAMETERS = 4
+    RUNTIME = 5
+    OUT_OF_MEMORY = 6
+    DEVICE_FAULT = 7
+    STRUCTURE = 8
+    SETUP = 9
+
+
+class Violation(Exception):
+    """The other side broke the protocol; the text says how."""
+
+
+class PeerGone(Exception):
+    """The other side closed the connection in the middle of a conversation."""
+
+
+class DeadlinePassed(Exception):
+    """No complete answer in time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """One message as it stood on the wire."""
+
+    kind: Kind
+    sequence: int
+    payload: bytes
+
+
+class Channel:
+    """Frames over a connected stream socket."""
+
+    def __init__(self, connection: socket.socket, nonce: bytes) -> None:
+        if len(nonce) != NONCE_BYTES:
+            raise ValueError(f"a nonce has {NONCE_BYTES} bytes, not {len(nonce)}")
+        self._socket = connection
+        self._nonce = nonce
+
+    def send(self, kind: Kind, sequence: int, payload: bytes = b"", *, timeout_s: float | None = None) -> None:
+        """Send one frame. Raises PeerGone, or DeadlinePassed when the other side does not take it in time."""
+        self._socket.settimeout(timeout_s)
+        try:
+            self._socket.sendall(_HEADER.pack(MAGIC, VERSION, kind, sequence, self._nonce, len(payload)) + payload)
+        except TimeoutError as error:
+            raise DeadlinePassed(f"{kind.name} was not taken") from error
+        except OSError as error:
+            raise PeerGone(str(error)) from error
+
+    def receive(self, *, max_payload: int, timeout_s: float | None) -> Frame:
+        """Read one whole frame. Raises Violation, PeerGone, DeadlinePassed."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        header = self._exactly(HEADER_BYTES, deadline)
+        magic, version, kind, sequence, nonce, length = _HEADER.unpack(header)
+        if magic != MAGIC or version != VERSION:
+            raise Violation(f"a frame began with {header[:6]!r}")
+        if header[36:] != bytes(12):
+            raise Violation("the reserved bytes of a header were not zero")
+        if nonce != self._nonce:
+            raise Violation("a frame carried the wrong nonce")
+        try:
+            known = Kind(kind)
+        except ValueError:
+            raise Violation(f"a frame of unknown kind {kind}") from None
+        if length > max(max_payload, MAX_TEXT_BYTES if known is Kind.FAILED else 0):
+            raise Violation(f"{known.name} announced {length} bytes where at most {max_payload} were due")
+        return Frame(kind=known, sequence=sequence, payload=self._exactly(length, deadline))
+
+    def pending(self) -> bool:
+        """Whether anything lies unread: after a complete answer, nothing may."""
+        return bool(select.select([self._socket], [], [], 0)[0]) and self._peek() != b""
+
+    def _peek(self) -> bytes:
+        try:
+            return self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except OSError:
+            return b""
+
+    def _exactly(self, count: int, deadline: float | None) -> bytes:
+        chunks: list[bytes] = []
+        missing = count
+        while missing:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise DeadlinePassed(f"{missing} of {count} bytes never came")
+            self._socket.settimeout(left)
+            try:
+                chunk = self._socket.recv(min(missing, 1 << 20))
+            except TimeoutError as error:
+                raise DeadlinePassed(f"{missing} of {count} bytes never came") from error
+            except OSError as error:
+                raise PeerGone(str(error)) from error
+            if not chunk:
+                raise PeerGone(f"closed with {missing} of {count} bytes missing")
+            chunks.append(chunk)
+            missing -= len(chunk)
+        return b"".join(chunks)
+
+
+# --- payloads -------------------------------------------------------------------------------------------------
+
+_FAILED = struct.Struct("<HI")
+_SAMPLE = struct.Struct("<IQ")
+_SAMPLED = struct.Struct("<dd")
+_OUTPUTS = struct.Struct("<HH")
+_TENSOR = struct.Struct("<HH")
+_DIM = struct.Struct("<Q")
+
+SAMPLED_BYTES = _SAMPLED.size
+
+
+def pack_failed(failure: Failure, line: int, text: str) -> bytes:
+    """FAILED: u16 failure, u32 line in the solution's file (0: unknown), then UTF-8 text."""
+    room = MAX_TEXT_BYTES - _FAILED.size
+    return (
+        _FAILED.pack(
+            failure,
+            max(0, line),
+        )
+        + text.encode("utf-8", "replace")[:room]
+    )
+
+
+def unpack_failed(payload: bytes) -> tuple[Failure, int, str]:
+    """The inverse of `pack_failed`. Raises Violation."""
+    if len(payload) < _FAILED.size:
+        raise Violation("FAILED was too short")
+    failure, line = _FAILED.unpack_from(payload)
+    try:
+        return Failure(failure), line, payload[_FAILED.size :].decode("utf-8", "replace")
+    except ValueError:
+        raise Violation(f"FAILED named the unknown failure {failure}") from None
+
+
+def pack_sample(calls: int, backlog_ns: int) -> bytes:
+    """SAMPLE: u32 calls to time together, u64 nanoseconds of backlog to put on the stream first."""
+    return _SAMPLE.pack(calls, backlog_ns)
+
+
+def unpack_sample(payload: bytes) -> tuple[int, int]:
+    """The inverse of `pack_sample`."""
+    calls, backlog_ns = _SAMPLE.unpack(payload)
+    return calls, backlog_ns
+
+
+def pack_sampled(total_ns: float, enqueue_ns: float) -> bytes:
+    """SAMPLED: f64 nanoseconds of all calls by the precise clock, f64 nanoseconds until they were enqueued."""
+    return _SAMPLED.pack(total_ns, enqueue_ns)
+
+
+def unpack_sampled(payload: bytes) -> tuple[float, float]:
+    """The inverse of `pack_sampled`. Raises Violation unless both are finite and not negative."""
+    if len(payload) != _SAMPLED.size:
+        raise Violation(f"SAMPLED had {len(payload)} bytes, not {_SAMPLED.size}")
+    total_ns, enqueue_ns = _SAMPLED.unpack(payload)
+    for value in (total_ns, enqueue_ns):
+        if not math.isfinite(value) or value < 0:
+            raise Violation(f"SAMPLED claimed {value} ns")
+    return total_ns, enqueue_ns
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputForm:
+    """One output tensor's form: its dtype's name as torch prints it, and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+DTYPES = (
+    "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool",
+    "complex64", "complex128", "float8_e4m3fn", "float8_e5m2",
+)  # fmt: skip
+_UNKNOWN_DTYPE = 0xFFFF
+
+
+def outputs_bytes(count: int, structure: str) -> int:
+    """The largest OUTPUTS payload that an answer with `count` tensors may have, with slack for a wrong answer."""
+    return _OUTPUTS.size + max(count, 16) * (_TENSOR.size + MAX_DIMS * _DIM.size) + max(len(structure), 1024)
+
+
+def pack_outputs(structure: str, forms: Sequence[OutputForm]) -> bytes:
+    """OUTPUTS: u16 tensors, u16 length of the structure; per tensor u16 dtype, u16 dims, u64 each; structure."""
+    text = structure.encode()[:0xFFFF]
+    parts = [_OUTPUTS.pack(len(forms), len(text))]
+    for form in forms:
+        code = DTYPES.index(form.dtype) if form.dtype in DTYPES else _UNKNOWN_DTYPE
+        parts.append(_TENSOR.pack(code, len(form.shape)))
+        parts += [_DIM.pack(size) for size in form.shape]
+    return b"".join([*parts, text])
+
+
+def unpack_outputs(payload: bytes) -> tuple[str, tuple[OutputForm, ...]]:
+    """The inverse of `pack_outputs`. Raises Violation when a byte is missing or left over."""
+    try:
+        count, text_length = _OUTPUTS.unpack_from(payload)
+        at = _OUTPUTS.size
+        forms = []
+        for _ in range(count):
+            code, dims = _TENSOR.unpack_from(payload, at)
+            at += _TENSOR.size
+            if dims > MAX_DIMS:
+                raise Violation(f"an output of {dims} dimensions")
+            shape = tuple(_DIM.unpack_from(payload, at + i * _DIM.size)[0] for i in range(dims))
+            at += dims * _DIM.size
+            forms.append(OutputForm(dtype=DTYPES[code] if code < len(DTYPES) else "unknown", shape=shape))
+        text = payload[at : at + text_length]
+    except struct.error as error:
+        raise Violation(f"OUTPUTS was malformed: {error}") from None
+    if len(text) != text_length or at + text_length != len(payload):
+        raise Violation("OUTPUTS had a wrong length")
+    return text.decode("utf-8", "replace"), tuple(forms)

@@ -1,0 +1,124 @@
+"""Start a worker for one source file: scratch folder, its copy of the file and of its libraries, the task."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kbench import protocol
+from kbench.assignment import Task
+from kbench.remote.link import Deadlines, WorkerLink
+from kbench.sandbox import confine
+from kbench.sandbox.client import ForkServer
+
+_TARGET = "kbench.worker.main:serve"
+SERVER_MODULES = ("torch", "numpy", "torch.utils.cpp_extension", "kbench.worker.main")
+"""What the fork server imports, once for all workers."""
+_PASSED_ON = (
+    "PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "CC", "CXX", "CUDA_HOME",
+    "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NCCL_NVLS_ENABLE",
+    "TORCH_SYMM_MEM_DISABLE_MULTICAST", "NVSHMEM_DISABLE_NVLS",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hiring:
+    """What every worker of a run has in common."""
+
+    server: ForkServer
+    limits: confine.Limits
+    deadlines: Deadlines
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Post:
+    """One worker's job: whose class from which source."""
+
+    source: str
+    shown_path: str
+    role: str
+    """`candidate` or `reference`."""
+    precision: str
+    log: Path
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    libraries: Path | None = None
+    """A build's folder of compiled extensions; the worker gets a copy of its own."""
+    compile_only: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+    writable: Path | None = None
+    """A further folder the worker shares with others of its kind (a compile cache); theirs is one user."""
+
+
+def hire(hiring: Hiring, post: Post, *, descriptors: Sequence[int] = (), load_s: float | None = None) -> WorkerLink:
+    """Fork a confined worker for `post`; `descriptors` are its host arenas. Raises InfraError."""
+    uid = hiring.server.new_uid() if post.writable is None else hiring.server.owner_of(post.writable)
+    scratch = hiring.server.new_scratch(uid=uid)
+    path = scratch / ("candidate.py" if post.role == "candidate" else "problem.py")
+    path.write_text(post.source)
+    path.chmod(0o444)
+    task = Task(
+        role=post.role,
+        path=str(path),
+        shown_path=post.shown_path,
+        class_name="ModelNew" if post.role == "candidate" else "Model",
+        nonce=secrets.token_hex(protocol.NONCE_BYTES),
+        threads=hiring.threads,
+        precision=post.precision,
+        environment={**_own_folders(scratch), **post.environment},
+        overrides=dict(post.overrides),
+        extensions=str(_copy_libraries(post.libraries, scratch, uid)),
+        compile_only=post.compile_only,
+    )
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = hiring.server.spawn(
+            _TARGET,
+            task.to_json(),
+            log=post.log,
+            limits=hiring.limits,
+            scratch=scratch,
+            uid=uid,
+            descriptors=[theirs.fileno(), *descriptors],
+            visible=[str(post.writable)] if post.writable else [],
+        )
+    deadlines = hiring.deadlines if load_s is None else Deadlines(load_s=load_s, call_s=hiring.deadlines.call_s)
+    return WorkerLink(task, process=process, connection=ours, deadlines=deadlines)
+
+
+def server_environment(python_bin: Path, *, threads: int, extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the fork server, and so of every worker: named variables only, nothing of the user's own."""
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment["PATH"] = f"{python_bin}:{environment.get('PATH', os.defpath)}"
+    environment["OMP_NUM_THREADS"] = str(threads)
+    return {**environment, **extra}
+
+
+def _own_folders(scratch: Path) -> dict[str, str]:
+    folders = {
+        "HOME": "home", "TMPDIR": "tmp", "XDG_CACHE_HOME": "cache", "TORCH_EXTENSIONS_DIR": "torch_extensions",
+        "TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor", "CUDA_CACHE_PATH": "nv",
+    }  # fmt: skip
+    for name in folders.values():
+        (scratch / name).mkdir()
+        shutil.chown(scratch / name, scratch.stat().st_uid)
+    return {variable: str(scratch / name) for variable, name in folders.items()}
+
+
+def _copy_libraries(libraries: Path | None, scratch: Path, uid: int | None) -> Path:
+    own = scratch / "extensions"
+    if libraries is None:
+        own.mkdir()
+    else:
+        shutil.copytree(libraries, own)
+        for path in (own, *own.rglob("*")):
+            path.chmod(0o755)
+    if uid is not None:
+        os.chown(own, uid, uid)
+    return own

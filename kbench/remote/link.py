@@ -1,0 +1,227 @@
+"""The judge's end of one worker: ask, wait no longer than agreed, and turn every way to fail into a verdict."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from kbench import protocol
+from kbench.assignment import Setup, Task
+from kbench.model import Status, Verdict
+from kbench.protocol import Failure, Kind
+from kbench.sandbox.client import Confined, Ending
+
+
+class WorkerFailed(Exception):
+    """A worker ended the conversation; `verdict` is what follows for its solution."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.message)
+        self.verdict = verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """One sample as both sides saw it, in nanoseconds for all its calls together."""
+
+    claimed_ns: float
+    enqueue_ns: float
+    window_ns: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deadlines:
+    """Seconds the worker may take for each kind of request."""
+
+    load_s: float
+    call_s: float
+
+
+class WorkerLink:
+    """One worker process and the strict conversation with it."""
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        process: Confined,
+        connection: socket.socket,
+        deadlines: Deadlines,
+    ) -> None:
+        self._process = process
+        self._connection = connection
+        self._channel = protocol.Channel(connection, bytes.fromhex(task.nonce))
+        self._deadlines = deadlines
+        self._sequence = 0
+        self._line_of = f"{task.shown_path}:"
+        self.extensions = Path(task.extensions)
+
+    def load(self) -> None:
+        """Import the file (and compile what it compiles). Raises WorkerFailed."""
+        self._ask(Kind.LOAD, b"", Kind.DONE, max_payload=0, timeout_s=self._deadlines.load_s)
+
+    def construct(self, setup: Setup) -> None:
+        """Construct the module and map the shared memory. Raises WorkerFailed."""
+        self._ask(Kind.CONSTRUCT, pickle.dumps(setup), Kind.DONE, max_payload=0, timeout_s=self._deadlines.load_s)
+
+    def set_state(self) -> None:
+        """Take the parameters and buffers from shared memory. Raises WorkerFailed."""
+        self._ask(Kind.SET_STATE, b"", Kind.DONE, max_payload=0, timeout_s=self._deadlines.call_s)
+
+    def get_state(self) -> None:
+        """Put the parameters and buffers into shared memory. Raises WorkerFailed."""
+        self._ask(Kind.GET_STATE, b"", Kind.DONE, max_payload=0, timeout_s=self._deadlines.call_s)
+
+    def call(
+        self, *, expected: int, structure: str, timeout_s: float | None = None
+    ) -> tuple[str, tuple[protocol.OutputForm, ...]]:
+        """One forward; `expected` tensors in `structure` are due. Returns what came. Raises WorkerFailed."""
+        return self._outputs(Kind.CALL, expected, structure, timeout_s or self._deadlines.call_s)
+
+    def fetch(self, *, expected: int, structure: str) -> tuple[str, tuple[protocol.OutputForm, ...]]:
+        """Show the output of the last timed call. Raises WorkerFailed."""
+        return self._outputs(Kind.FETCH, expected, structure, self._deadlines.call_s)
+
+    def _outputs(
+        self, kind: Kind, expected: int, structure: str, timeout_s: float
+    ) -> tuple[str, tuple[protocol.OutputForm, ...]]:
+        limit = protocol.outputs_bytes(expected, structure)
+        payload = self._ask(kind, b"", Kind.OUTPUTS, max_payload=limit, timeout_s=timeout_s)
+        try:
+            return protocol.unpack_outputs(payload)
+        except protocol.Violation as violation:
+            raise WorkerFailed(self._violated(violation)) from None
+
+    def sample(self, *, calls: int, backlog_ns: int) -> Timed:
+        """Time `calls` forwards. The window is ours: from release to the complete answer. Raises WorkerFailed."""
+        request = protocol.pack_sample(calls, backlog_ns)
+        start = time.perf_counter_ns()
+        payload = self._ask(
+            Kind.SAMPLE, request, Kind.SAMPLED, max_payload=protocol.SAMPLED_BYTES, timeout_s=self._deadlines.call_s
+        )
+        window_ns = time.perf_counter_ns() - start
+        try:
+            claimed_ns, enqueue_ns = protocol.unpack_sampled(payload)
+        except protocol.Violation as violation:
+            raise WorkerFailed(self._violated(violation)) from None
+        return Timed(claimed_ns=claimed_ns, enqueue_ns=enqueue_ns, window_ns=float(window_ns))
+
+    def stop(self) -> Ending:
+        """End the worker and its whole tree, whatever it is doing; its scratch folder stays."""
+        self._connection.close()
+        return self._process.kill()
+
+    def close(self) -> Ending:
+        """End the worker and remove its scratch folder."""
+        self._connection.close()
+        return self._process.close()
+
+    def __enter__(self) -> WorkerLink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, kind: Kind, payload: bytes, answer: Kind, *, max_payload: int, timeout_s: float) -> bytes:
+        self._sequence += 1
+        try:
+            if self._channel.pending():
+                raise protocol.Violation(f"bytes came unasked before {kind.name}")
+            self._channel.send(kind, self._sequence, payload, timeout_s=timeout_s)
+            frame = self._channel.receive(max_payload=max_payload, timeout_s=timeout_s)
+            if frame.sequence != self._sequence:
+                raise protocol.Violation(f"the answer to request {self._sequence} carried number {frame.sequence}")
+            if frame.kind is Kind.FAILED:
+                raise WorkerFailed(self._failed(*protocol.unpack_failed(frame.payload)))
+            if frame.kind is not answer:
+                raise protocol.Violation(f"{kind.name} was answered by {frame.kind.name}")
+        except protocol.Violation as violation:
+            raise WorkerFailed(self._violated(violation)) from None
+        except protocol.DeadlinePassed:
+            raise WorkerFailed(self._timed_out(kind, timeout_s)) from None
+        except protocol.PeerGone:
+            raise WorkerFailed(self._gone(kind)) from None
+        return frame.payload
+
+    def _violated(self, violation: protocol.Violation) -> Verdict:
+        self.stop()
+        return Verdict(
+            status=Status.PROTOCOL_ERROR, reason="malformed", message=f"the worker broke the protocol: {violation}"
+        )
+
+    def _timed_out(self, kind: Kind, timeout_s: float) -> Verdict:
+        if self.stop().out_of_memory:
+            return _out_of_memory_verdict()
+        stage = _STAGES[kind]
+        return Verdict(
+            status=Status.TIMEOUT, reason=stage, message=f"no answer within {timeout_s:g} s while {_DOING[stage]}"
+        )
+
+    def _gone(self, kind: Kind) -> Verdict:
+        ending = self._process.wait(timeout_s=30.0)
+        if ending.setup_error:
+            return Verdict(status=Status.INFRA_ERROR, reason="sandbox", message=ending.setup_error)
+        if ending.out_of_memory:
+            return _out_of_memory_verdict()
+        doing = _DOING[_STAGES[kind]]
+        if ending.signal is not None:
+            name = signal.Signals(ending.signal).name
+            return Verdict(status=Status.CRASH, reason=name, message=f"the process died of {name} while {doing}")
+        return Verdict(
+            status=Status.CRASH,
+            reason="exited",
+            message=f"the process exited with code {ending.exit_code} while {doing}, without answering",
+        )
+
+    def _failed(self, failure: Failure, line: int, text: str) -> Verdict:
+        status, reason = _FAILURES[failure]
+        at = f"{self._line_of}{line}: " if line and failure is not Failure.BUILD else ""
+        return Verdict(status=status, reason=reason, message=at + _summary(failure, text), evidence={"text": text})
+
+
+_STAGES = {
+    Kind.LOAD: "load", Kind.CONSTRUCT: "construct", Kind.SET_STATE: "state", Kind.GET_STATE: "state",
+    Kind.CALL: "call", Kind.FETCH: "call", Kind.SAMPLE: "timed_call",
+}  # fmt: skip
+_DOING = {
+    "load": "the file was imported",
+    "construct": "the module was constructed",
+    "state": "parameters were copied",
+    "call": "forward ran",
+    "timed_call": "forward was timed",
+}
+_FAILURES = {
+    Failure.BUILD: (Status.BUILD_ERROR, "compile"),
+    Failure.LOAD: (Status.LOAD_ERROR, "import"),
+    Failure.CONSTRUCT: (Status.LOAD_ERROR, "constructor"),
+    Failure.PARAMETERS: (Status.INCORRECT, "parameters"),
+    Failure.RUNTIME: (Status.RUNTIME_ERROR, "exception"),
+    Failure.OUT_OF_MEMORY: (Status.OUT_OF_MEMORY, "allocation"),
+    Failure.DEVICE_FAULT: (Status.RUNTIME_ERROR, "device_fault"),
+    Failure.STRUCTURE: (Status.INCORRECT, "structure"),
+    Failure.SETUP: (Status.INFRA_ERROR, "worker"),
+}
+
+
+def _summary(failure: Failure, text: str) -> str:
+    """The line of a traceback that says what happened; a compiler's log is summarised by `build.diagnostics`."""
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    if failure is Failure.BUILD or not lines:
+        return text.strip()[:2000] or "no message"
+    starts = [i for i, line in enumerate(lines) if line == "Traceback (most recent call last):"]
+    tail = lines[starts[-1] + 1 :] if starts else lines
+    said = [line for line in tail if not line.startswith(" ")]
+    return "\n".join(said[:4])[:2000] or lines[-1]
+
+
+def _out_of_memory_verdict() -> Verdict:
+    return Verdict(
+        status=Status.OUT_OF_MEMORY, reason="memory_limit", message="the worker used more host memory than it may"
+    )

@@ -1,0 +1,91 @@
+"""Markdown pages: `speedups.md` of a run, and a comparison fit for a CI job's summary."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from kbench.compare import Comparison
+from kbench.gate import Gate
+from kbench.report import tables
+from kbench.report.tables import TextTable
+from kbench.report.text import one_line
+from kbench.runs import LoadedRun
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&$])")
+_MESSAGE_LINES = 8
+_MESSAGE_WIDTH = 300
+
+
+def escape(text: str) -> str:
+    """Text as one line of markdown that reads as itself: no table cell, link, HTML or emphasis comes of it.
+
+    An entity stands for what GitHub would act on without markup: @mentions and bare links.
+    """
+    escaped = _SPECIAL.sub(r"\\\1", one_line(text)).replace("@", "&#64;").replace("://", "&#58;//")
+    return re.sub(r"\bwww\.", "www&#46;", escaped)
+
+
+def run_markdown(run: LoadedRun) -> str:
+    """The page of a run: environment, table, failures."""
+    records = list(run.records.values())
+    parts = [f"# Speedups: {escape(run.name)}"]
+    environment = environment_line(run.environment)
+    if environment:
+        parts.append(environment)
+    parts.append(_table(tables.run_table(records)))
+    parts += [escape(line) for line in tables.flagged(records)]
+    parts.append(escape(tables.run_totals(run.records)))
+    failed = tables.failures(records, lines=_MESSAGE_LINES, width=_MESSAGE_WIDTH)
+    if failed:
+        parts.append("## Not correct")
+    for failure in failed:
+        parts.append(f"### {escape(failure.id)}")
+        parts.append(escape(failure.headline))
+        if failure.lines:
+            parts.append(_fenced(failure.lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def comparison_markdown(comparison: Comparison, gate: Gate | None = None) -> str:
+    """A comparison, the gate's answer first where it was asked."""
+    parts = [f"## kbench: {escape(comparison.old.name)} → {escape(comparison.new.name)}"]
+    if gate is not None:
+        reasons = "\n".join(f"- {escape(reason)}" for reason in gate.reasons)
+        parts.append(f"**Gate: {gate.outcome}**\n\n{reasons}")
+    differences = tables.environment_lines(comparison)
+    if differences:
+        parts.append("The environments differ:\n\n" + "\n".join(f"- {escape(line)}" for line in differences))
+    if comparison.rows:
+        parts.append(_table(tables.comparison_table(comparison)))
+    parts.append("\n".join(f"- {escape(fact)}" for fact in tables.comparison_facts(comparison)))
+    return "\n\n".join(parts) + "\n"
+
+
+def environment_line(environment: Mapping[str, Any]) -> str:
+    """GPU, CPU, torch, CUDA, … of a run, on one line; empty where nothing is known."""
+    gpu, machine = environment.get("gpu"), environment.get("machine")
+    parts = []
+    if isinstance(gpu, Mapping):
+        parts.append(f"{gpu.get('name')} (driver {gpu.get('driver')})")
+    if isinstance(machine, Mapping):
+        parts.append(f"{machine.get('cpu_model')} ({machine.get('cores')} cores)")
+    for name in ("torch", "cuda", "python", "compiler", "kbench"):
+        if environment.get(name):
+            parts.append(f"{name} {environment[name]}")
+    return " · ".join(escape(part) for part in parts)
+
+
+def _table(table: TextTable) -> str:
+    marks = ("---:" if header in table.numeric else "---" for header in table.headers)
+    lines = [tuple(escape(header) for header in table.headers), tuple(marks)]
+    lines += [tuple(escape(cell) for cell in row) for row in table.rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _fenced(lines: tuple[str, ...]) -> str:
+    """A code block with a fence longer than any run of backticks in it."""
+    longest = max((len(run) for line in lines for run in re.findall(r"`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([f"{fence}text", *lines, fence])

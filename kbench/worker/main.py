@@ -1,0 +1,125 @@
+"""A worker's life: answer the judge's requests about one module until the judge hangs up."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from kbench import protocol
+from kbench.assignment import Task
+from kbench.protocol import Failure, Kind
+from kbench.worker.extensions import BuildFailed
+from kbench.worker.loader import load_class
+from kbench.worker.session import Session, StructureError
+from kbench.worker.state import ParameterMismatch
+
+_MAX_REQUEST_BYTES = 256 << 20
+
+_STAGE_FAILURES = {Kind.LOAD: Failure.LOAD, Kind.CONSTRUCT: Failure.CONSTRUCT}
+
+
+def serve(task: dict[str, Any], descriptors: Sequence[int]) -> None:
+    """Target of the fork server. `descriptors[0]` is the protocol's socket, the others are host arenas."""
+    assigned = Task(**task)
+    os.environ.update(assigned.environment)
+    channel = protocol.Channel(socket.socket(fileno=descriptors[0]), bytes.fromhex(assigned.nonce))
+    worker = _Worker(assigned, descriptors[1:])
+    while True:
+        try:
+            request = channel.receive(max_payload=_MAX_REQUEST_BYTES, timeout_s=None)
+        except protocol.PeerGone:
+            return
+        kind, payload = worker.answer(request)
+        channel.send(kind, request.sequence, payload)
+
+
+class _Worker:
+    """Turns requests into answers; every exception becomes a FAILED answer."""
+
+    def __init__(self, task: Task, arenas: Sequence[int]) -> None:
+        self._task = task
+        self._arenas = arenas
+        self._module_class: Any = None
+        self._session: Session | None = None
+
+    def answer(self, request: protocol.Frame) -> tuple[Kind, bytes]:
+        """Do what `request` asks. The one broad `except` of the project stands here: a candidate may raise anything."""
+        try:
+            return self._do(request)
+        except BaseException as error:
+            text = _explain(error, self._task)
+            print(text, file=sys.stderr, flush=True)
+            line = _line_in(error, self._task.path)
+            return Kind.FAILED, protocol.pack_failed(_classify(error, request.kind), line, _last_words(text))
+
+    def _do(self, request: protocol.Frame) -> tuple[Kind, bytes]:
+        if request.kind is Kind.LOAD:
+            self._module_class = load_class(self._task)
+            return Kind.DONE, b""
+        if request.kind is Kind.CONSTRUCT:
+            setup = pickle.loads(request.payload)  # from the judge, who is trusted here; never the other way round
+            self._session = Session.construct(self._module_class, setup, self._arenas)
+            return Kind.DONE, b""
+        session = self._session
+        if session is None:
+            raise RuntimeError(f"{request.kind.name} before CONSTRUCT")
+        if request.kind is Kind.SET_STATE:
+            session.set_state()
+        elif request.kind is Kind.GET_STATE:
+            session.get_state()
+        elif request.kind is Kind.CALL:
+            session.call()
+            return Kind.OUTPUTS, session.outputs()
+        elif request.kind is Kind.FETCH:
+            return Kind.OUTPUTS, session.outputs()
+        elif request.kind is Kind.SAMPLE:
+            return Kind.SAMPLED, protocol.pack_sampled(*session.sample(*protocol.unpack_sample(request.payload)))
+        else:
+            raise RuntimeError(f"{request.kind.name} is not a request")
+        return Kind.DONE, b""
+
+
+def _classify(error: BaseException, stage: Kind) -> Failure:
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or _is_host_allocation_failure(error):
+        return Failure.OUT_OF_MEMORY
+    if isinstance(error, getattr(torch, "AcceleratorError", ())):
+        return Failure.DEVICE_FAULT
+    if isinstance(error, BuildFailed):
+        return Failure.BUILD
+    if isinstance(error, ParameterMismatch):
+        return Failure.PARAMETERS
+    if isinstance(error, StructureError):
+        return Failure.STRUCTURE
+    return _STAGE_FAILURES.get(stage, Failure.RUNTIME)
+
+
+def _is_host_allocation_failure(error: BaseException) -> bool:
+    """torch's CPU allocator has no exception class of its own; its enforce names the file it stands in."""
+    return isinstance(error, RuntimeError) and "enforce fail at alloc_cpu.cpp" in str(error)
+
+
+def _line_in(error: BaseException, path: str) -> int:
+    """The innermost line of the solution's own file that the exception passed through, or 0."""
+    if isinstance(error, SyntaxError) and error.filename == path:
+        return error.lineno or 0
+    lines = [frame.lineno or 0 for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    return lines[-1] if lines else 0
+
+
+def _explain(error: BaseException, task: Task) -> str:
+    if isinstance(error, BuildFailed):
+        return str(error)
+    return "".join(traceback.format_exception(error)).replace(task.path, task.shown_path)
+
+
+def _last_words(text: str) -> str:
+    """What fits into a message: the start of a compiler's log, where the first error is, or a traceback's end."""
+    room = protocol.MAX_TEXT_BYTES // 4
+    return text if len(text) <= 2 * room else f"{text[:room]}\n[…]\n{text[-room:]}"

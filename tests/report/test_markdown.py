@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+from markdown_it import MarkdownIt
+from run_factory import ENVIRONMENT, make_record, make_run
+
+from kbench.compare import compare_runs
+from kbench.gate import gate
+from kbench.model import Status
+from kbench.report.markdown import comparison_markdown, escape, run_markdown
+
+HOSTILE = [
+    "a|b", "<script>alert(1)</script>", "[link](http://evil)", "`code` *bold* _it_ ~~x~~", "a\nb\r\n# heading",
+    "@maintainer see http://evil.example and www.evil.example", "\\| \\", "&lt;b&gt; $x$", "\x1b[31mred",
+    "![image](http://evil/x.png)", "| --- | --- |", "#12",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_hostile_text_reads_as_itself(hostile: str) -> None:
+    page = MarkdownIt("gfm-like", {"linkify": False}).render(f"| h |\n| --- |\n| {escape(hostile)} |\n")
+    assert page.count("<td>") == 1
+    assert not any(tag in page for tag in ("<a ", "<script", "<img", "<em>", "<strong>", "<code>", "<s>", "<h1"))
+
+
+def test_mentions_and_bare_links_are_broken() -> None:
+    escaped = escape("@user http://x.example www.x.example")
+    assert "@" not in escaped and "://" not in escaped and "www." not in escaped
+
+
+def test_a_run_page() -> None:
+    run = make_run([
+        make_record(baselines={"compile": {"time_ms": 2.5, "speedup": 0.85}}),
+        make_record("softmax/v2", status=Status.INCORRECT, reason="values", message="worst [3]:\n  -1 not 1"),
+    ])  # fmt: skip
+    assert run_markdown(run) == """\
+# Speedups: run
+
+NVIDIA H200 (driver 580.1) · Xeon 8592 (16 cores) · torch 2.11.0 · cuda 13.0 · python 3.11.7 · compiler g++ 13.2 · \
+kbench 0.1.0
+
+| problem | solution | status | reference ms | solution ms | speedup | build s | vs compile |
+| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |
+| softmax | v1 | correct | 5.90 | 2.95 | 2.00x \\[1.97, 2.03\\] | 25.0 | 0.850x |
+| softmax | v2 | incorrect | – | – | – | – | – |
+
+1 correct, 1 incorrect · geometric mean 2.00x over 1
+
+## Not correct
+
+### softmax/v2
+
+incorrect: values
+
+```text
+worst [3]:
+  -1 not 1
+```
+"""
+
+
+def test_a_message_cannot_close_its_block() -> None:
+    run = make_run([make_record(status=Status.CRASH, message="```\n# Owned\n````")])
+    page = MarkdownIt("commonmark").render(run_markdown(run))
+    assert "<h1>Owned" not in page
+    assert page.count("<pre>") == 1
+
+
+def test_an_unknown_environment_says_nothing() -> None:
+    page = run_markdown(make_run([make_record()], environment={}))
+    assert page.startswith("# Speedups: run\n\n| problem")
+
+
+def test_a_comparison_page() -> None:
+    old = make_run([make_record(), make_record("softmax/v2")], path="results/old")
+    new = make_run(
+        [make_record(d=(0.38, 0.39, 0.40, 0.41, 0.39)), make_record("softmax/v2", status=Status.CRASH)],
+        path="results/new", environment=ENVIRONMENT | {"key": "x", "gpu": None},
+    )  # fmt: skip
+    comparison = compare_runs(old, new)
+    assert comparison_markdown(comparison, gate(comparison)) == """\
+## kbench: old → new
+
+**Gate: regression**
+
+- softmax/v2 was correct and is not any more (crash)
+- softmax/v1 is slower: its speedup changed by -25.9%
+
+The environments differ:
+
+- gpu: NVIDIA H200 → none (no gate)
+
+| problem | solution | old | new | change | verdict | note |
+| --- | --- | ---: | ---: | ---: | --- | --- |
+| softmax | v1 | 2.00x \\[1.97, 2.03\\] | 1.48x \\[1.46, 1.50\\] | -25.9% \\[-27.1%, -24.7%\\] | regressed |  |
+| softmax | v2 | 2.00x \\[1.97, 2.03\\] | crash | – | broken |  |
+
+- 1 regressed, 1 broken
+- geometric mean 2.00x → 1.48x, -25.9% \\[-27.1%, -24.7%\\]
+"""

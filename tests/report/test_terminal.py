@@ -1,0 +1,121 @@
+"""Screens as snapshots: rendered at a fixed width, without colour."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console, RenderableType
+from run_factory import ENVIRONMENT, make_record, make_run
+
+from kbench.compare import compare_runs
+from kbench.gate import gate
+from kbench.model import Status
+from kbench.report import terminal
+from kbench.summary import RunSummary
+
+SLOW = (0.38, 0.39, 0.40, 0.41, 0.39)
+
+
+SCREENS = Path(__file__).parent / "screens"
+
+
+def render(view: RenderableType, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None, record=True)
+    console.print(view)
+    return "".join(line.rstrip() + "\n" for line in console.export_text().rstrip("\n").split("\n"))
+
+
+def expected(name: str) -> str:
+    return (SCREENS / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def test_run() -> None:
+    records = make_run([
+        make_record(baselines={"compile": {"time_ms": 2.5, "speedup": 0.85}}, flags=("clock_mismatch",)),
+        make_record("softmax/v2", status=Status.INCORRECT, reason="values", message="a\nb\n\nc\nd\ne\nf"),
+        make_record("softmax/v3", status=Status.SKIPPED, message="needs CUDA"),
+    ]).records  # fmt: skip
+    assert render(terminal.run_view(records)) == expected("run")
+
+
+def test_comparison() -> None:
+    old = make_run(
+        [make_record(reference_ms=10.0), make_record("softmax/v2"), make_record("p/gone")],
+        path="results/monday",
+    )
+    new = make_run(
+        [make_record(d=SLOW, reference_ms=8.0), make_record("softmax/v2", size="small")],
+        path="results/tuesday", environment=ENVIRONMENT | {"key": "x", "nvcc": "13.1"},
+    )  # fmt: skip
+    comparison = compare_runs(old, new)
+    assert render(terminal.comparison_view(comparison, gate(comparison)), width=150) == expected("comparison")
+
+
+def test_record() -> None:
+    record = make_record(
+        "level1/softmax/v2", status=Status.INCORRECT, reason="values",
+        message="worst element [3, 4]:\n  got 1, expected a number that makes this line too long for the screen",
+        evidence={"rms": 0.123456789, "worst": {"index": [3, 4]}, "note": "a\nb"}, isolation={"network": "on"},
+    )  # fmt: skip
+    view = terminal.record_view(
+        record, files=[("source", "run/sources/v2.py")], logs={"build.log": "g++ …\nok\n"}
+    )
+    assert render(view, width=60) == expected("record")
+
+
+def test_correct_record() -> None:
+    record = make_record(
+        floor_ms=0.31, sol_fraction=0.105, baselines={"compile": {"time_ms": 2.56, "speedup": 0.87}},
+        flags=("launch_bound",), cached=True, verified_calls=12,
+    )  # fmt: skip
+    assert render(terminal.record_view(record), width=60) == expected("correct_record")
+
+
+def test_list() -> None:
+    summaries = [
+        RunSummary(
+            name="tuesday", path=Path("results/tuesday"), started="2026-05-05 13:37", device="NVIDIA H200",
+            counts={Status.CORRECT: 3, Status.CRASH: 1}, geometric_mean=1.234,
+        ),
+        RunSummary(
+            name="monday", path=Path("results/monday"), started="2026-05-04 09:00",
+            trouble="the run holds no records",
+        ),
+    ]  # fmt: skip
+    assert render(terminal.list_view(summaries)) == expected("list")
+
+
+HOSTILE = "[red]markup[/red] [/] \x1b[2J\x1b]0;owned\x07 [link=http://x]y[/link] :smile:"
+
+
+def test_hostile_text_is_shown_not_obeyed() -> None:
+    record = make_record(
+        "p/[bold]v", status=Status.CRASH, reason=HOSTILE, message=HOSTILE, evidence={"[red]": HOSTILE}
+    )
+    run = make_run([record])
+    views = [
+        terminal.run_view(run.records),
+        terminal.comparison_view(compare_runs(run, run)),
+        terminal.record_view(record, logs={"build.log": HOSTILE}),
+    ]
+    for view in views:
+        console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system="truecolor")
+        console.print(view)
+        assert isinstance(console.file, io.StringIO)
+        raw = console.file.getvalue()
+        assert "[bold]v" in raw
+        assert "\x1b[2J" not in raw and "\x1b]" not in raw and "\x07" not in raw
+    shown = render(views[0], width=200)
+    assert "[red]markup[/red] [/]" in shown and ":smile:" in shown
+
+
+def test_a_narrow_terminal_folds_names_not_numbers() -> None:
+    shown = render(terminal.run_view(make_run([make_record("a-problem-with-a-long-name/v1")]).records), 90)
+    assert max(map(len, shown.split("\n"))) <= 90
+    assert "2.00x [1.97, 2.03]" in shown
+
+
+def test_a_number_without_room_shows_that_it_was_cut() -> None:
+    shown = render(terminal.run_view(make_run([make_record()]).records), 50)
+    assert "…" in shown.split("\n")[2]
