@@ -230,9 +230,7 @@ def _noise(pairs: Sequence[_Pair]) -> list[stats.RunNoise]:
     would.
     """
     plain = [stats.difference(pair.old, pair.new) for pair in pairs]
-    usable = [
-        index for index, pair in enumerate(pairs) if pair.row.unchanged and plain[index].variance is not None
-    ]
+    usable = [index for index, pair in enumerate(pairs) if pair.row.unchanged and plain[index].variance is not None]
 
     def without(left_out: int | None) -> stats.RunNoise:
         kept = [plain[index] for index in usable if index != left_out]

@@ -10,6 +10,9 @@ from kbench.errors import EXIT_FAILED, EXIT_OK, EXIT_UNDECIDED
 from kbench.model import Status
 from kbench.runs import LoadedRun
 
+MIN_REPLICATES = 5
+"""Fewer (`--quick`) are for a look, not for a gate (design.md §6)."""
+
 
 class Outcome(enum.StrEnum):
     """The answer, each with its exit code."""
@@ -73,11 +76,7 @@ def _broken(comparison: Comparison, *, allow_missing: bool) -> list[str]:
     ]
     if allow_missing:
         return broken
-    gone = [
-        f"{record.id} was correct and is gone"
-        for record in comparison.vanished
-        if record.status is Status.CORRECT
-    ]
+    gone = [f"{record.id} was correct and is gone" for record in comparison.vanished if record.status is Status.CORRECT]
     return broken + gone
 
 
@@ -96,16 +95,17 @@ def _unfit(comparison: Comparison) -> list[str]:
         if difference.decisive
     ]
     quick = [
-        f"the {side} run was made with --quick, too few replicates for a gate"
-        for side, run in (("old", comparison.old), ("new", comparison.new))
-        if was_quick(run)
+        f"the {side} run has {count} replicates of each pair (--quick), and a gate needs {MIN_REPLICATES}"
+        for side, count in (("old", _replicates(comparison.old)), ("new", _replicates(comparison.new)))
+        if count is not None and count < MIN_REPLICATES
     ]
     return machines + quick
 
 
-def was_quick(run: LoadedRun) -> bool:
-    """The run says of itself that it was made with `--quick` (design.md §6: no gate)."""
-    return run.options.get("quick") is True
+def _replicates(run: LoadedRun) -> int | None:
+    """The replicates the run was asked for; unknown of a bare records file."""
+    count = run.options.get("replicates")
+    return count if isinstance(count, int) else None
 
 
 def _unanswered(comparison: Comparison) -> list[str]:

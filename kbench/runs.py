@@ -73,13 +73,9 @@ def load_run(path: Path) -> LoadedRun:
             continue
         record = record_of(line, records_path)
         if record.schema_version > SCHEMA_VERSION:
-            warnings.append(
-                f"{records_path}:{line.number}: written by a newer kbench; what it added is ignored"
-            )
+            warnings.append(f"{records_path}:{line.number}: written by a newer kbench; what it added is ignored")
         if record.key in records:
-            warnings.append(
-                f"{records_path}:{line.number}: a second record of {record.id}; the first one counts"
-            )
+            warnings.append(f"{records_path}:{line.number}: a second record of {record.id}; the first one counts")
             continue
         records[record.key] = record
     if not records:
@@ -176,9 +172,7 @@ def _check_types(data: Mapping[str, Any]) -> None:
     if not all(_is_finite(value) for value in data.get("replicate_log_ratios", ())):
         raise ValueError("field 'replicate_log_ratios' holds something that is not a finite number")
     for name, baseline in data.get("baselines", {}).items():
-        if not isinstance(baseline, Mapping) or not all(
-            _is_finite(v) for v in baseline.values() if v is not None
-        ):
+        if not isinstance(baseline, Mapping) or not all(_is_finite(v) for v in baseline.values() if v is not None):
             raise ValueError(f"baseline {name!r} holds something that is not a number")
 
 
@@ -244,9 +238,7 @@ def newest_run(root: Path) -> Path:
     """The run that began last below `root`. Raises NothingToDo where there is none."""
     runs = find_runs(root)
     if not runs:
-        raise NothingToDo(
-            "no runs", where=str(root), why="there is none below it", hint="kbench run makes one"
-        )
+        raise NothingToDo("no runs", where=str(root), why="there is none below it", hint="kbench run makes one")
     return runs[0]
 
 
@@ -264,9 +256,7 @@ def find_record(run: LoadedRun, name: str) -> Record:
     ids = {record.id: record for record in run.records.values()}
     if wanted in ids:
         return ids[wanted]
-    found = [known for known in ids if known.endswith(f"/{wanted}")] or [
-        known for known in ids if wanted in known
-    ]
+    found = [known for known in ids if known.endswith(f"/{wanted}")] or [known for known in ids if wanted in known]
     if len(found) == 1:
         return ids[found[0]]
     if found:

@@ -23,9 +23,7 @@ _TRIM_AT_SD = 4.0
 _DEGREES_PER_ROW = 0.6
 
 
-def log_ratio_per_block(
-    reference: Sequence[Sequence[float]], solution: Sequence[Sequence[float]]
-) -> tuple[float, ...]:
+def log_ratio_per_block(reference: Sequence[Sequence[float]], solution: Sequence[Sequence[float]]) -> tuple[float, ...]:
     """r_b = ln(median of the reference's samples in block b / median of the solution's), for each block b.
 
     Both arguments hold one sequence of positive times per block, in any one unit. The median of a block

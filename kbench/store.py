@@ -124,9 +124,7 @@ class RunStore:
         Raises StoreError where the pair has a record already or the disk refuses; nothing half-written stays.
         """
         if record.key in self.records:
-            raise StoreError(
-                "a pair was recorded twice", where=str(self.path), why=f"{record.id} has a record already"
-            )
+            raise StoreError("a pair was recorded twice", where=str(self.path), why=f"{record.id} has a record already")
         data = _storable(record)
         try:
             kept = parse_record(data)
@@ -170,9 +168,7 @@ class RunStore:
         from kbench.report.csv import run_csv
         from kbench.report.markdown import run_markdown
 
-        run = LoadedRun(
-            path=self.path, records=self.records, options=self.options, environment=self.environment
-        )
+        run = LoadedRun(path=self.path, records=self.records, options=self.options, environment=self.environment)
         table, page = self.path / "speedups.csv", self.path / "speedups.md"
         write_atomically(table, run_csv(run).encode())
         write_atomically(page, run_markdown(run).encode())

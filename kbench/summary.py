@@ -38,9 +38,7 @@ def summarise(path: Path, root: Path) -> RunSummary:
     try:
         run = load_run(path)
     except KbenchError as error:
-        return RunSummary(
-            name=name, path=path, started=begun, device=_device_of_damaged(path), trouble=_trouble(error)
-        )
+        return RunSummary(name=name, path=path, started=begun, device=_device_of_damaged(path), trouble=_trouble(error))
     return RunSummary(
         name=name, path=path, started=begun, counts=statuses(run.records),
         device=device_name(run.environment, run.records), geometric_mean=mean_speedup(run.records),

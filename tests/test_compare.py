@@ -45,7 +45,7 @@ def test_verdicts_of_timed_pairs(delta: float, verdict: Change) -> None:
     row = compare_pair(make_record(), make_record(d=shifted(delta), solution_sha="new"))
     assert row.verdict is verdict
     assert row.change == pytest.approx(math.expm1(delta))
-    assert row.change_low is not None and row.change_high is not None
+    assert row.change is not None and row.change_low is not None and row.change_high is not None
     assert row.change_low < row.change < row.change_high
 
 
@@ -186,7 +186,7 @@ def test_without_replicates_the_interval_serves() -> None:
 
 
 def test_without_any_interval_nothing_is_concluded() -> None:
-    bare = {"replicate_log_ratios": (), "speedup_low": None, "speedup_high": None}
+    bare: dict[str, Any] = {"replicate_log_ratios": (), "speedup_low": None, "speedup_high": None}
     row = compare_pair(make_record(**bare), make_record(d=shifted(-0.5), **bare))
     assert row.verdict is Change.INCONCLUSIVE
     assert row.change == pytest.approx(math.expm1(-0.5))

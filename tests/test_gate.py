@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from run_factory import ENVIRONMENT, make_record, make_run
 
@@ -73,7 +75,7 @@ def test_vanished_is_a_regression_unless_allowed() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"problem_sha": "x"}, {"size": "small"}, {"status": Status.INFRA_ERROR}])
-def test_a_correct_pair_that_cannot_be_judged_is_refused(fields: dict[str, object]) -> None:
+def test_a_correct_pair_that_cannot_be_judged_is_refused(fields: dict[str, Any]) -> None:
     assert outcome([make_record()], [make_record(**fields)]) is Outcome.REFUSED
 
 
@@ -86,5 +88,9 @@ def test_a_found_regression_outweighs_an_open_row() -> None:
 
 
 def test_a_quick_run_is_no_ground_for_a_gate() -> None:
-    quick = make_run([make_record(d=SLOW)], options={"quick": True})
-    assert outcome([make_record()], quick) is Outcome.REFUSED
+    quick = make_run([make_record(d=SLOW)], options={"replicates": 3})
+    answer = gate(compare_runs(make_run([make_record()]), quick))
+    assert answer.outcome is Outcome.REFUSED
+    assert answer.reasons == ("the new run has 3 replicates of each pair (--quick), and a gate needs 5",)
+    broken = make_run([make_record(status=Status.CRASH)], options={"replicates": 3})
+    assert outcome([make_record()], broken) is Outcome.REGRESSION

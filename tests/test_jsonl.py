@@ -96,9 +96,7 @@ def test_a_line_is_never_half_written(tmp_path: Path, monkeypatch: pytest.Monkey
     assert path.read_bytes() == b"{}\n[]\n"
 
 
-def test_what_could_not_be_taken_back_is_taken_back_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_could_not_be_taken_back_is_taken_back_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.jsonl"
     appender = jsonl.Appender(path)
     real = os.write
@@ -127,9 +125,7 @@ def test_a_full_device() -> None:
     assert caught.value.why == "No space left on device"
 
 
-def test_an_atomic_write_leaves_the_old_file_and_no_scratch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_atomic_write_leaves_the_old_file_and_no_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "table.csv"
     path.write_text("old")
 

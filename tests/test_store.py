@@ -84,6 +84,7 @@ def test_the_lock_is_not_inherited_over_exec(tmp_path: Path) -> None:
         child.communicate(b"\n")
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_neither_keeps_nor_takes_the_lock(tmp_path: Path) -> None:
     store = create(tmp_path)
     reader, writer = os.pipe()
@@ -173,9 +174,7 @@ def test_a_pair_is_recorded_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failing", range(1, 5))
-def test_a_full_disk_leaves_nothing_half_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
-) -> None:
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
     """Of one append's four lines the n-th fails after half of it was taken."""
     real, count = os.write, 0
 

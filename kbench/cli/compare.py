@@ -71,8 +71,7 @@ def parse_threshold(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value < 1:
-        hint = (
-            f"{number}% perhaps?" if math.isfinite(value) and 1 <= value < 100 else "for example 5% or 0.05"
-        )
+        bare = not number.endswith("%") and 1 <= value < 100
+        hint = f"{number}% perhaps?" if bare else "for example 5% or 0.05"
         raise UsageError("not a threshold", where="--fail-on-regression", why=repr(text), hint=hint)
     return value

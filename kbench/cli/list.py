@@ -36,9 +36,7 @@ def _list_runs(results: Path, *, as_json: bool) -> None:
         click.echo(list_json(runs))
         return
     if not runs:
-        raise NothingToDo(
-            "no runs", where=str(results), why="there is none below it", hint="kbench run makes one"
-        )
+        raise NothingToDo("no runs", where=str(results), why="there is none below it", hint="kbench run makes one")
     from kbench.report.terminal import list_view
 
     screen.show(list_view(runs))

@@ -96,6 +96,10 @@ def server_environment(python_bin: Path, *, threads: int, extra: Mapping[str, st
     """The environment of the fork server, and so of every worker: named variables only, nothing of the user's own."""
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment["PATH"] = f"{python_bin}:{environment.get('PATH', os.defpath)}"
+    package = str(Path(__file__).resolve().parents[2])  # kbench may run from a source tree, uninstalled
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, environment.get("PYTHONPATH", "")]))
+    # torch's extension module asks whether CUDA is available; through the runtime that would forbid CUDA after a fork
+    environment["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     environment["OMP_NUM_THREADS"] = str(threads)
     return {**environment, **extra}
 
@@ -108,7 +112,8 @@ def _own_folders(scratch: Path) -> dict[str, str]:
     for name in folders.values():
         (scratch / name).mkdir()
         shutil.chown(scratch / name, scratch.stat().st_uid)
-    return {variable: str(scratch / name) for variable, name in folders.items()}
+    own = {variable: str(scratch / name) for variable, name in folders.items()}
+    return {**own, "USER": "kbench", "LOGNAME": "kbench", "PYTORCH_NVML_BASED_CUDA_CHECK": "0"}
 
 
 def _copy_libraries(libraries: Path | None, scratch: Path, uid: int | None) -> Path:

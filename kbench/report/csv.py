@@ -27,9 +27,7 @@ def run_csv(run: LoadedRun) -> str:
 
 
 def _row(record: Record, baselines: list[str]) -> list[object]:
-    figures = [
-        record.baselines.get(name, {}).get(key) for name in baselines for key in ("time_ms", "speedup")
-    ]
+    figures = [record.baselines.get(name, {}).get(key) for name in baselines for key in ("time_ms", "speedup")]
     last = (
         " ".join(record.flags), record.problem_sha, record.solution_sha, record.environment_key,
         _harmless(one_line(record.message, _MESSAGE_LIMIT)),

@@ -66,9 +66,7 @@ def run_table(records: Iterable[Record]) -> TextTable:
         for record in records
     )  # fmt: skip
     tones = tuple(status_tone(record.status) for record in records)
-    return TextTable(
-        headers=headers + further, rows=rows, numeric=frozenset(headers[3:] + further), tones=tones
-    )
+    return TextTable(headers=headers + further, rows=rows, numeric=frozenset(headers[3:] + further), tones=tones)
 
 
 def _speedup(record: Record) -> str:
@@ -144,19 +142,13 @@ def note_of(row: Row) -> str:
     share, delta = row.reference_share, row.delta_ln_reference
     moved = row.verdict in (Change.IMPROVED, Change.REGRESSED, Change.INCONCLUSIVE)
     if moved and share is not None and delta is not None and share >= _REFERENCE_SHARE_WORTH_SAYING:
-        parts.append(
-            f"{min(share, 1):.0%} of it is the reference, whose time changed by {percent(math.expm1(delta))}"
-        )
+        parts.append(f"{min(share, 1):.0%} of it is the reference, whose time changed by {percent(math.expm1(delta))}")
     return "; ".join(parts)
 
 
 def comparison_facts(comparison: Comparison) -> list[str]:
     """The lines below the table: counts, means, pairs on one side only, noise."""
-    counts = [
-        f"{len(comparison.having(word))} {word.replace('_', ' ')}"
-        for word in Change
-        if comparison.having(word)
-    ]
+    counts = [f"{len(comparison.having(word))} {word.replace('_', ' ')}" for word in Change if comparison.having(word)]
     facts = [", ".join(counts) or "no pair in common"]
     if comparison.geometric_mean_ratio is not None:
         mean = comparison.geometric_mean_ratio
@@ -174,9 +166,7 @@ def comparison_facts(comparison: Comparison) -> list[str]:
             facts.append(f"{word}: " + ", ".join(f"{one_line(r.id)} ({r.status})" for r in records))
     if comparison.noise.rows:
         sd = comparison.noise.variance**0.5
-        facts.append(
-            f"noise between the runs: {percent(sd).lstrip('+')} (from {comparison.noise.rows} unchanged rows)"
-        )
+        facts.append(f"noise between the runs: {percent(sd).lstrip('+')} (from {comparison.noise.rows} unchanged rows)")
     return facts
 
 
@@ -215,9 +205,7 @@ def record_facts(record: Record) -> list[tuple[str, str]]:
         "verified calls": str(record.verified_calls or MISSING), "flags": ", ".join(record.flags) or MISSING,
     }  # fmt: skip
     for name, baseline in record.baselines.items():
-        facts[f"baseline {name}"] = (
-            f"{_ms(baseline.get('time_ms'))}, {ratio(baseline.get('speedup'))} over it"
-        )
+        facts[f"baseline {name}"] = f"{_ms(baseline.get('time_ms'))}, {ratio(baseline.get('speedup'))} over it"
     facts |= {f"isolation {layer}": str(state) for layer, state in record.isolation.items()}
     facts |= {
         "problem sha": record.problem_sha or MISSING, "solution sha": record.solution_sha or MISSING,

@@ -101,9 +101,7 @@ def _table(content: TextTable) -> Table:
     tones = content.tones or ("",) * len(content.rows)
     for row, tone in zip(content.rows, tones, strict=True):
         cells = zip(content.headers, row, strict=True)
-        table.add_row(
-            *(Text(cell, style=_STYLES[tone] if header in _TONED else "") for header, cell in cells)
-        )
+        table.add_row(*(Text(cell, style=_STYLES[tone] if header in _TONED else "") for header, cell in cells))
     return table
 
 

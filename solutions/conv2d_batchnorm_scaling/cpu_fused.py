@@ -44,6 +44,19 @@ inline vec load(const float* p) {
 
 inline void store(float* p, vec v) { std::memcpy(p, &v, sizeof v); }
 
+inline vec splat(float x) { return x - vec{}; }
+
+// Keeps a value in a register. Else GCC loads it anew for each use, and unaligned loads, not
+// arithmetic, set the convolution's pace.
+inline vec hold(vec v) {
+#ifdef __AVX512F__
+  asm("" : "+v"(v));
+#elif defined(__AVX__)
+  asm("" : "+x"(v));
+#endif
+  return v;
+}
+
 inline double lane_sum(vec v) {
   double total = 0;
   for (int i = 0; i < kLanes; ++i) total += v[i];
@@ -173,19 +186,25 @@ struct Conv {
   }
 
  private:
+  // Not inlined: whether the sums stay in registers must not depend on the caller.
   template <int kVectors>
-  void tile(const float* in, int64_t first, int64_t count, const float* packed, float* out) const {
-    vec acc[kBlock][kVectors];
-    for (int o = 0; o < kBlock; ++o)
-      for (int v = 0; v < kVectors; ++v) acc[o][v] = vec{};
+  __attribute__((noinline)) void tile(const float* in, int64_t first, int64_t count, const float* packed, float* out) const {
+    static_assert(kBlock == 4, "four channels are written out below");
+    vec acc[kBlock][kVectors] = {};
     for (int64_t i = 0; i < in_channels; ++i)
       for (int64_t y = 0; y < kh; ++y) {
         const float* line = in + (i * height + y) * width;
         for (int64_t x = 0; x < kw; ++x, packed += kBlock) {
-          vec value[kVectors];
-          for (int v = 0; v < kVectors; ++v) value[v] = load(line + x + v * kLanes);
-          for (int o = 0; o < kBlock; ++o)
-            for (int v = 0; v < kVectors; ++v) acc[o][v] += value[v] * packed[o];
+          const vec w0 = hold(splat(packed[0])), w1 = hold(splat(packed[1]));
+          const vec w2 = hold(splat(packed[2])), w3 = hold(splat(packed[3]));
+#pragma GCC unroll 4
+          for (int v = 0; v < kVectors; ++v) {
+            const vec value = hold(load(line + x + v * kLanes));
+            acc[0][v] += value * w0;
+            acc[1][v] += value * w1;
+            acc[2][v] += value * w2;
+            acc[3][v] += value * w3;
+          }
         }
       }
     // The bias comes last: a large one must not cost every partial sum its low bits.

@@ -31,7 +31,7 @@ def test_the_newest_run_is_the_default(capsys: pytest.CaptureFixture[str]) -> No
     assert run_cli(["show", "new-v1"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("softmax/new-v1  correct\n")
-    assert "speedup         2.00x [1.97, 2.03]" in out
+    assert "speedup       2.00x [1.97, 2.03]" in out
 
 
 def test_a_failure_in_full(capsys: pytest.CaptureFixture[str]) -> None:

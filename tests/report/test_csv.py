@@ -20,7 +20,7 @@ def test_csv_reads_back() -> None:
     assert (first["compile_time_ms"], first["compile_speedup"], first["flags"]) == (2.5, 0.85, "a b")
     assert (first["cached"], first["replicates"]) == (False, 5)
     assert pd.isna(second["speedup"]) and pd.isna(second["compile_time_ms"])
-    assert second["message"] == "'=cmd|\"x\", y"
+    assert second["message"] == '\'=cmd|"x", y'
 
 
 def test_an_empty_run_has_a_header() -> None:

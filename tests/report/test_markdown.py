@@ -33,7 +33,9 @@ def test_a_run_page() -> None:
         make_record(baselines={"compile": {"time_ms": 2.5, "speedup": 0.85}}),
         make_record("softmax/v2", status=Status.INCORRECT, reason="values", message="worst [3]:\n  -1 not 1"),
     ])  # fmt: skip
-    assert run_markdown(run) == """\
+    assert (
+        run_markdown(run)
+        == """\
 # Speedups: run
 
 NVIDIA H200 (driver 580.1) · Xeon 8592 (16 cores) · torch 2.11.0 · cuda 13.0 · python 3.11.7 · compiler g++ 13.2 · \
@@ -57,6 +59,7 @@ worst [3]:
   -1 not 1
 ```
 """
+    )
 
 
 def test_a_message_cannot_close_its_block() -> None:
@@ -78,7 +81,9 @@ def test_a_comparison_page() -> None:
         path="results/new", environment=ENVIRONMENT | {"key": "x", "gpu": None},
     )  # fmt: skip
     comparison = compare_runs(old, new)
-    assert comparison_markdown(comparison, gate(comparison)) == """\
+    assert (
+        comparison_markdown(comparison, gate(comparison))
+        == """\
 ## kbench: old → new
 
 **Gate: regression**
@@ -98,3 +103,4 @@ The environments differ:
 - 1 regressed, 1 broken
 - geometric mean 2.00x → 1.48x, -25.9% \\[-27.1%, -24.7%\\]
 """
+    )

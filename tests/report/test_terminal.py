@@ -58,9 +58,7 @@ def test_record() -> None:
         message="worst element [3, 4]:\n  got 1, expected a number that makes this line too long for the screen",
         evidence={"rms": 0.123456789, "worst": {"index": [3, 4]}, "note": "a\nb"}, isolation={"network": "on"},
     )  # fmt: skip
-    view = terminal.record_view(
-        record, files=[("source", "run/sources/v2.py")], logs={"build.log": "g++ …\nok\n"}
-    )
+    view = terminal.record_view(record, files=[("source", "run/sources/v2.py")], logs={"build.log": "g++ …\nok\n"})
     assert render(view, width=60) == expected("record")
 
 
@@ -90,9 +88,7 @@ HOSTILE = "[red]markup[/red] [/] \x1b[2J\x1b]0;owned\x07 [link=http://x]y[/link]
 
 
 def test_hostile_text_is_shown_not_obeyed() -> None:
-    record = make_record(
-        "p/[bold]v", status=Status.CRASH, reason=HOSTILE, message=HOSTILE, evidence={"[red]": HOSTILE}
-    )
+    record = make_record("p/[bold]v", status=Status.CRASH, reason=HOSTILE, message=HOSTILE, evidence={"[red]": HOSTILE})
     run = make_run([record])
     views = [
         terminal.run_view(run.records),

@@ -1,0 +1,16 @@
+"""expect: incorrect / values
+
+Answers with zeros.
+"""
+
+import torch
+import torch.nn as nn
+
+
+class ModelNew(nn.Module):
+    def __init__(self, features):
+        super().__init__()
+        self.linear = nn.Linear(features, features)
+
+    def forward(self, x):
+        return torch.zeros_like(x)

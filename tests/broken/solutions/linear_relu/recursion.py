@@ -1,0 +1,16 @@
+"""expect: runtime_error / exception
+says: RecursionError
+
+Calls itself for ever.
+"""
+
+import torch.nn as nn
+
+
+class ModelNew(nn.Module):
+    def __init__(self, features):
+        super().__init__()
+        self.linear = nn.Linear(features, features)
+
+    def forward(self, x):
+        return self.forward(x)  # <- here

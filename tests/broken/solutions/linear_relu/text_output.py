@@ -1,0 +1,16 @@
+"""expect: incorrect / structure
+says: str
+
+Answers in words.
+"""
+
+import torch.nn as nn
+
+
+class ModelNew(nn.Module):
+    def __init__(self, features):
+        super().__init__()
+        self.linear = nn.Linear(features, features)
+
+    def forward(self, x):
+        return "correct"

@@ -1,0 +1,12 @@
+"""expect: infra_error / problem
+says: does not define Model
+
+An honest solution of a problem that cannot be judged: ours to answer for, not the candidate's.
+"""
+
+import torch.nn as nn
+
+
+class ModelNew(nn.Module):
+    def forward(self, x):
+        return x
