@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from kbench.errors import UsageError
-from kbench.machine import memory_gb, usable_cores
-from kbench.yamlfile import read_yaml, unknown_name
+from kbench.machine.inventory import memory_gb, usable_cores
+from kbench.plan.yamlfile import read_yaml, unknown_name
 
 CONFIG_NAME = "kbench.yaml"
 ENV_PREFIX = "KBENCH_"

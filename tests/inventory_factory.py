@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from kbench.gpus import Gpu
-from kbench.machine import Inventory, TorchBuild
+from kbench.machine.gpus import Gpu
+from kbench.machine.inventory import Inventory, TorchBuild
 
 H200 = Gpu(name="NVIDIA H200", driver="580.1", memory_gb=139.8, uuid="GPU-12345678-aaaa")
 H100 = dataclasses.replace(H200, name="NVIDIA H100")

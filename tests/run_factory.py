@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from kbench.model import Record, Sample, Status
-from kbench.runs import LoadedRun
 from kbench.stats import speedup_estimate
+from kbench.store.runs import LoadedRun
 
 ENVIRONMENT: dict[str, Any] = {
     "key": "abc123",

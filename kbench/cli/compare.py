@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from kbench.cli import screen
-from kbench.compare import DEFAULT_THRESHOLD, Comparison, compare_runs
+from kbench.compare.comparison import DEFAULT_THRESHOLD, Comparison, compare_runs
+from kbench.compare.gate import Gate, gate
 from kbench.errors import UsageError
-from kbench.gate import Gate, gate
 from kbench.report.jsonout import comparison_json
-from kbench.runs import load_run, resolve_run
+from kbench.store.runs import load_run, resolve_run
 
 RESULTS = Path("results")
 

@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from kbench.config import load_options
-from kbench.diagnose import Check, State, Storage, can_run, diagnose
 from kbench.errors import EXIT_OK, EXIT_UNDECIDED, KbenchError
-from kbench.machine import free_memory_gb, take_inventory
+from kbench.machine.diagnose import Check, State, Storage, can_run, diagnose
+from kbench.machine.inventory import free_memory_gb, take_inventory
 
 _STYLES = {State.OK: "green", State.DEGRADED: "yellow", State.MISSING: "red"}
 

@@ -9,8 +9,8 @@ import click
 from kbench.cli import screen
 from kbench.errors import NothingToDo, UsageError
 from kbench.report.jsonout import list_json, run_json
-from kbench.runs import find_runs, load_run, resolve_run
-from kbench.summary import summarise
+from kbench.store.runs import find_runs, load_run, resolve_run
+from kbench.store.summary import summarise
 
 
 @click.command("list")

@@ -69,7 +69,7 @@ def run_command(list_only: bool, as_json: bool, **flags: Any) -> int:
 def _resolve(flags: dict[str, Any]) -> tuple[Any, Path, str]:
     """The options, the run's directory, and when it starts. A resumed run's own options come before the defaults."""
     from kbench.engine.run import default_run_path
-    from kbench.runs import newest_run
+    from kbench.store.runs import newest_run
 
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     options = load_options(flags, os.environ, Path.cwd()).options
@@ -86,7 +86,7 @@ def _resolve(flags: dict[str, Any]) -> tuple[Any, Path, str]:
 
 def load_run_header(path: Path) -> Mapping[str, Any]:
     """The options a run was begun with. Raises UsageError where there is no run."""
-    from kbench.runs import RUN_FILE, read_header
+    from kbench.store.runs import RUN_FILE, read_header
 
     if not (path / RUN_FILE).is_file():
         raise UsageError("there is no run to resume", where=str(path), hint="leave --resume out to begin one")

@@ -10,8 +10,8 @@ from kbench.cli import screen
 from kbench.errors import StoreError
 from kbench.model import Record
 from kbench.report.jsonout import record_json
-from kbench.runs import LoadedRun, find_record, load_run, newest_run, resolve_run
-from kbench.store import log_files, problem_source, solution_source
+from kbench.store.runs import LoadedRun, find_record, load_run, newest_run, resolve_run
+from kbench.store.writer import log_files, problem_source, solution_source
 
 RESULTS = Path("results")
 

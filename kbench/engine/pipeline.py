@@ -11,7 +11,7 @@ from kbench.engine.events import Listener
 from kbench.engine.pair import Settings, make_record, padded_source, run_pair
 from kbench.errors import KbenchError
 from kbench.model import Job, Status, Verdict
-from kbench.store import RunStore
+from kbench.store.writer import RunStore
 
 
 def run_jobs(
@@ -44,7 +44,7 @@ def run_jobs(
 def _settled(job: Job) -> Verdict | None:
     """The verdict of a pair that needs no worker."""
     if job.skip_reason is not None:
-        return Verdict(status=Status.SKIPPED, reason=job.skip_reason, message=job.skip_reason)
+        return Verdict(status=Status.SKIPPED, reason=job.skip_reason)
     if job.problem.defect is not None:
         return Verdict(status=Status.INFRA_ERROR, reason="problem", message=job.problem.defect)
     if job.solution.defect is not None:

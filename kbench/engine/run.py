@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 from kbench.build.cache import BuildCache
 from kbench.build.toolchain import Toolchain, detect
 from kbench.config import RunOptions
-from kbench.discover import Discovery, discover
 from kbench.engine.events import Listener
 from kbench.engine.lock import machine_lock
-from kbench.environment import Available, describe, probe, resolve_device
 from kbench.errors import InfraError, NothingToDo, UsageError
-from kbench.machine import take_inventory, usable_cores
+from kbench.machine.environment import Available, describe, probe, resolve_device
+from kbench.machine.inventory import take_inventory, usable_cores
 from kbench.model import Device, Job
+from kbench.plan.discover import Discovery, discover
 from kbench.sandbox import confine
-from kbench.store import RunStore
+from kbench.store.writer import RunStore
 
 if TYPE_CHECKING:
     from kbench.build.service import Build, BuildRoom

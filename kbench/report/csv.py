@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kbench.model import Record
 from kbench.report.text import one_line
-from kbench.runs import LoadedRun
+from kbench.store.runs import LoadedRun
 
 _COLUMNS = (
     "problem", "solution", "device", "size", "precision", "status", "reason", "speedup", "speedup_low",

@@ -8,12 +8,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kbench.compare import Comparison, Row
-from kbench.gate import Gate
-from kbench.jsonl import plain
+from kbench.compare.comparison import Comparison, Row
+from kbench.compare.gate import Gate
 from kbench.model import SCHEMA_VERSION, Estimate, Record
-from kbench.runs import LoadedRun
-from kbench.summary import RunSummary, mean_speedup
+from kbench.store.jsonl import plain
+from kbench.store.runs import LoadedRun
+from kbench.store.summary import RunSummary, mean_speedup
 
 
 def comparison_json(comparison: Comparison, gate: Gate | None = None) -> str:

@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from kbench.compare import Comparison
-from kbench.gate import Gate
+from kbench.compare.comparison import Comparison
+from kbench.compare.gate import Gate
 from kbench.report import tables
 from kbench.report.tables import TextTable
 from kbench.report.text import one_line
-from kbench.runs import LoadedRun
+from kbench.store.runs import LoadedRun
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&$])")
 _MESSAGE_LINES = 8

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kbench.compare import Change, Comparison, Row
+from kbench.compare.comparison import Change, Comparison, Row
 from kbench.model import Record, Status
 from kbench.report.text import (
     MISSING,
@@ -20,8 +20,8 @@ from kbench.report.text import (
     ratio,
     significant,
 )
-from kbench.runs import Key
-from kbench.summary import RunSummary, mean_speedup, speedup_of, totals
+from kbench.store.runs import Key
+from kbench.store.summary import RunSummary, mean_speedup, speedup_of, totals
 
 _NAME_LIMIT = 60
 _NOTE_LIMIT = 80
@@ -59,7 +59,7 @@ def run_table(records: Iterable[Record]) -> TextTable:
     rows = tuple(
         (
             one_line(record.problem, _NAME_LIMIT), one_line(record.solution, _NAME_LIMIT),
-            record.status.value, optional(record.reference_ms), optional(record.time_ms), _speedup(record),
+            _status(record), optional(record.reference_ms), optional(record.time_ms), _speedup(record),
             optional(record.build_s),
             *(ratio(record.baselines.get(name, {}).get("speedup")) for name in baselines),
         )
@@ -67,6 +67,12 @@ def run_table(records: Iterable[Record]) -> TextTable:
     )  # fmt: skip
     tones = tuple(status_tone(record.status) for record in records)
     return TextTable(headers=headers + further, rows=rows, numeric=frozenset(headers[3:] + further), tones=tones)
+
+
+def _status(record: Record) -> str:
+    if record.status is Status.SKIPPED and record.reason:
+        return one_line(f"{record.status.value}: {record.reason}", _NOTE_LIMIT)
+    return record.status.value
 
 
 def _speedup(record: Record) -> str:
@@ -82,7 +88,7 @@ def status_tone(status: Status) -> str:
 
 
 def failures(records: Iterable[Record], *, lines: int, width: int) -> list[Failure]:
-    """The pairs that are not correct, in order."""
+    """The pairs that were judged and are not correct, in order. What was skipped says so in its own row."""
     return [
         Failure(
             id=one_line(record.id), status=record.status,
@@ -90,7 +96,7 @@ def failures(records: Iterable[Record], *, lines: int, width: int) -> list[Failu
             lines=tuple(first_lines(record.message, lines, width)),
         )
         for record in records
-        if record.status is not Status.CORRECT
+        if record.status not in (Status.CORRECT, Status.SKIPPED)
     ]  # fmt: skip
 
 

@@ -10,14 +10,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from kbench.compare import Comparison
-from kbench.gate import Gate, Outcome
+from kbench.compare.comparison import Comparison
+from kbench.compare.gate import Gate, Outcome
 from kbench.model import Record, Status
 from kbench.report import tables
 from kbench.report.tables import TextTable
 from kbench.report.text import clean, one_line
-from kbench.runs import Key
-from kbench.summary import RunSummary
+from kbench.store.runs import Key
+from kbench.store.summary import RunSummary
 
 _STYLES = {"good": "green", "bad": "red", "muted": "dim", "": ""}
 _TONED = frozenset({"status", "verdict", "pairs"})

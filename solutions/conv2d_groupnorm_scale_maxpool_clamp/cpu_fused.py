@@ -182,7 +182,8 @@ struct Conv {
  private:
   // Not inlined: whether the sums stay in registers must not depend on the caller.
   template <int kVectors>
-  __attribute__((noinline)) void tile(const float* in, int64_t first, int64_t count, const float* packed, float* out) const {
+  __attribute__((noinline)) void tile(const float* in, int64_t first, int64_t count,
+                                      const float* packed, float* out) const {
     static_assert(kBlock == 4, "four channels are written out below");
     vec acc[kBlock][kVectors] = {};
     for (int64_t i = 0; i < in_channels; ++i)

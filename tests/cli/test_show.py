@@ -8,7 +8,7 @@ from run_factory import ENVIRONMENT, make_record
 
 from kbench.cli.main import run_cli
 from kbench.model import Status
-from kbench.store import RunStore
+from kbench.store.writer import RunStore
 
 
 @pytest.fixture(autouse=True)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from run_factory import make_record, make_run
 
-from kbench.compare import compare_runs
-from kbench.gate import gate
+from kbench.compare.comparison import compare_runs
+from kbench.compare.gate import gate
 from kbench.model import Status
 from kbench.report import jsonout
-from kbench.summary import RunSummary
+from kbench.store.summary import RunSummary
 
 
 def test_comparison() -> None:

@@ -4,8 +4,8 @@ import pytest
 from markdown_it import MarkdownIt
 from run_factory import ENVIRONMENT, make_record, make_run
 
-from kbench.compare import compare_runs
-from kbench.gate import gate
+from kbench.compare.comparison import compare_runs
+from kbench.compare.gate import gate
 from kbench.model import Status
 from kbench.report.markdown import comparison_markdown, escape, run_markdown
 

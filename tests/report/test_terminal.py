@@ -8,11 +8,11 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 from run_factory import ENVIRONMENT, make_record, make_run
 
-from kbench.compare import compare_runs
-from kbench.gate import gate
+from kbench.compare.comparison import compare_runs
+from kbench.compare.gate import gate
 from kbench.model import Status
 from kbench.report import terminal
-from kbench.summary import RunSummary
+from kbench.store.summary import RunSummary
 
 SLOW = (0.38, 0.39, 0.40, 0.41, 0.39)
 
@@ -34,7 +34,7 @@ def test_run() -> None:
     records = make_run([
         make_record(baselines={"compile": {"time_ms": 2.5, "speedup": 0.85}}, flags=("clock_mismatch",)),
         make_record("softmax/v2", status=Status.INCORRECT, reason="values", message="a\nb\n\nc\nd\ne\nf"),
-        make_record("softmax/v3", status=Status.SKIPPED, message="needs CUDA"),
+        make_record("softmax/v3", status=Status.SKIPPED, reason="needs CUDA"),
     ]).records  # fmt: skip
     assert render(terminal.run_view(records)) == expected("run")
 

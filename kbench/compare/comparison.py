@@ -1,0 +1,288 @@
+"""Two runs side by side: which pairs got faster or slower, which broke, and whether a gate may pass.
+
+A row is a regression when its slowdown is at least the threshold *and* significant after Holm over all rows;
+a pair that was correct and is not any more always is one. Pure: values in, values out.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from kbench import stats
+from kbench.compare.differences import EnvironmentDifference, environment_differences
+from kbench.model import Estimate, Record, Status
+from kbench.store.runs import Key, LoadedRun
+from kbench.store.summary import speedup_of
+
+DEFAULT_THRESHOLD = 0.05
+SIGNIFICANCE = 0.05
+_ROUNDING = 1e-9
+_LEAVE_ONE_OUT_ROWS = 100
+_DISAGREEMENT = 1e-3
+"""Log-ratios of replicates whose mean is further than this from ln(speedup) were not written by one hand."""
+
+
+class Change(enum.StrEnum):
+    """What became of a pair."""
+
+    SAME = "same"
+    """The interval of the change lies within the threshold."""
+    IMPROVED = "improved"
+    REGRESSED = "regressed"
+    INCONCLUSIVE = "inconclusive"
+    """The interval reaches past the threshold, but the change is not both that large and significant."""
+    BROKEN = "broken"
+    """Was correct, and now fails."""
+    FIXED = "fixed"
+    STILL_FAILING = "still_failing"
+    NOT_MEASURED = "not_measured"
+    """At least one side was skipped, hit an error of kbench's own, or was correct but not timed."""
+    NOT_COMPARABLE = "not_comparable"
+    """Problem, size, precision, device or machine differ."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One pair that both runs have."""
+
+    problem: str
+    solution: str
+    old_status: Status
+    new_status: Status
+    verdict: Change
+    note: str = ""
+    """Why a pair is not comparable or not measured, or what else a reader should know."""
+    unchanged: bool = False
+    """The bytes of the problem and of the solution are those of the old run."""
+    old_speedup: Estimate | None = None
+    new_speedup: Estimate | None = None
+    change: float | None = None
+    """exp(D) − 1 with D = mean d_new − mean d_old: −0.1 is a speedup that shrank by 10%."""
+    change_low: float | None = None
+    change_high: float | None = None
+    """The 95% interval of `change`, not adjusted for the number of rows; None where nothing bounds it."""
+    p_value: float | None = None
+    p_adjusted: float | None = None
+    """Holm's, over all rows with a p-value."""
+    delta_ln_reference: float | None = None
+    """ln(new reference time / old): the part of D that is the reference's own change."""
+    delta_ln_time: float | None = None
+    """ln(new solution time / old). D ≈ delta_ln_reference − delta_ln_time."""
+
+    @property
+    def key(self) -> Key:
+        return (self.problem, self.solution)
+
+    @property
+    def id(self) -> str:
+        return f"{self.problem}/{self.solution}"
+
+    @property
+    def reference_share(self) -> float | None:
+        """The reference's part of D, e.g. 0.8: four fifths of the change are the reference's own."""
+        if self.change is None or self.delta_ln_reference is None or abs(math.log1p(self.change)) < _ROUNDING:
+            return None
+        return self.delta_ln_reference / math.log1p(self.change)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """All that can be said about two runs."""
+
+    old: LoadedRun
+    new: LoadedRun
+    threshold: float
+    rows: tuple[Row, ...]
+    appeared: tuple[Record, ...]
+    """Pairs of the new run only."""
+    vanished: tuple[Record, ...]
+    """Pairs of the old run only."""
+    environment: tuple[EnvironmentDifference, ...]
+    noise: stats.RunNoise
+    """Between-run noise over all unchanged rows. (A row's own test leaves that row out of it.)"""
+    old_geometric_mean: float | None
+    new_geometric_mean: float | None
+    """Of the speedups over the rows that were measured in both runs."""
+    geometric_mean_ratio: Estimate | None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def measured(self) -> tuple[Row, ...]:
+        """The rows with a change, in order."""
+        return tuple(row for row in self.rows if row.change is not None)
+
+    def having(self, *verdicts: Change) -> tuple[Row, ...]:
+        """The rows with one of these verdicts, in order."""
+        return tuple(row for row in self.rows if row.verdict in verdicts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pair:
+    """Two records that were both timed, as log-ratios."""
+
+    row: Row
+    old: stats.LogMean
+    new: stats.LogMean
+
+
+def compare_runs(old: LoadedRun, new: LoadedRun, *, threshold: float = DEFAULT_THRESHOLD) -> Comparison:
+    """Compare the pairs two runs have in common. `threshold` is the least change that matters (0.05: 5%)."""
+    environment = environment_differences(old, new)
+    common = [(record, new.records[key]) for key, record in old.records.items() if key in new.records]
+    # Where the runs as a whole differ, that is said once, and the rows are still shown.
+    rows = [_classify(before, after, check_machine=not environment) for before, after in common]
+    pairs = [
+        _Pair(row=row, old=_log_mean(before), new=_log_mean(after))
+        for row, (before, after) in zip(rows, common, strict=True)
+        if row.verdict is Change.SAME
+    ]
+    *noise, overall = _noise(pairs)
+    measured = {row.key: row for row in _judge(pairs, noise, threshold)}
+    old_mean, new_mean, ratio = _geometric_means(pairs, overall)
+    return Comparison(
+        old=old, new=new, threshold=threshold, environment=environment,
+        rows=tuple(measured.get(row.key, row) for row in rows),
+        appeared=tuple(record for key, record in new.records.items() if key not in old.records),
+        vanished=tuple(record for key, record in old.records.items() if key not in new.records),
+        noise=overall, old_geometric_mean=old_mean, new_geometric_mean=new_mean, geometric_mean_ratio=ratio,
+        warnings=(*old.warnings, *new.warnings, *_doubts(old), *_doubts(new)),
+    )  # fmt: skip
+
+
+def _classify(old: Record, new: Record, *, check_machine: bool) -> Row:
+    """The row as far as the statuses go; a pair whose times can be compared is `same` until they are."""
+    row = Row(
+        problem=old.problem, solution=old.solution, old_status=old.status, new_status=new.status,
+        verdict=Change.SAME, unchanged=_unchanged(old, new),
+        old_speedup=speedup_of(old), new_speedup=speedup_of(new),
+    )  # fmt: skip
+    differing = _differing(old, new, check_machine=check_machine)
+    if differing:
+        return replace(row, verdict=Change.NOT_COMPARABLE, note=f"different {', '.join(differing)}")
+    undecided = [
+        f"{side} run: {record.status}"
+        for side, record in (("old", old), ("new", new))
+        if record.status in (Status.SKIPPED, Status.INFRA_ERROR)
+    ]
+    if undecided:
+        return replace(row, verdict=Change.NOT_MEASURED, note=", ".join(undecided))
+    was, now = old.status is Status.CORRECT, new.status is Status.CORRECT
+    if was and not now:
+        return replace(row, verdict=Change.BROKEN, note=f"{new.status}: {new.reason}" if new.reason else "")
+    if not was:
+        return replace(row, verdict=Change.FIXED if now else Change.STILL_FAILING)
+    if row.old_speedup is None or row.new_speedup is None:
+        return replace(row, verdict=Change.NOT_MEASURED, note="correct, but not timed")
+    return replace(
+        row, delta_ln_reference=_log_change(old.reference_ms, new.reference_ms),
+        delta_ln_time=_log_change(old.time_ms, new.time_ms),
+    )  # fmt: skip
+
+
+def _unchanged(old: Record, new: Record) -> bool:
+    pairs = ((old.problem_sha, new.problem_sha), (old.solution_sha, new.solution_sha))
+    return all(before and before == after for before, after in pairs)
+
+
+def _differing(old: Record, new: Record, *, check_machine: bool) -> list[str]:
+    pairs: dict[str, tuple[object, object]] = {
+        "problem file": (old.problem_sha, new.problem_sha),
+        "size": (old.size, new.size),
+        "precision": (old.precision, new.precision),
+        "device": (old.device.partition(":")[0], new.device.partition(":")[0]),
+    }
+    if check_machine:
+        pairs["machine"] = (old.environment_key, new.environment_key)
+    return [name for name, (before, after) in pairs.items() if before != after]
+
+
+def _log_change(old: float | None, new: float | None) -> float | None:
+    return math.log(new / old) if old and new else None
+
+
+def _log_mean(record: Record) -> stats.LogMean:
+    """The mean log-ratio of a timed record, from its replicates or else from its interval."""
+    estimate = speedup_of(record)
+    assert estimate is not None  # `_classify` lets only timed records through.
+    if not record.replicate_log_ratios:
+        return stats.log_mean_from_interval(estimate, record.replicates)
+    # The printed speedup is what people believe; where the two disagree `_doubts` says so.
+    return replace(stats.log_mean(record.replicate_log_ratios), mean=math.log(estimate.value))
+
+
+def _doubts(run: LoadedRun) -> list[str]:
+    return [
+        f"{run.path}: {record.id}: speedup and replicate_log_ratios disagree; the speedup is used"
+        for record in run.records.values()
+        if record.speedup and record.replicate_log_ratios and record.status is Status.CORRECT
+        and abs(stats.log_mean(record.replicate_log_ratios).mean - math.log(record.speedup)) > _DISAGREEMENT
+    ]  # fmt: skip
+
+
+def _noise(pairs: Sequence[_Pair]) -> list[stats.RunNoise]:
+    """Between-run noise for each pair's test, and last that over all unchanged rows.
+
+    A row under test must not vouch for its own change, so an unchanged row is left out of its own estimate.
+    Among many rows one of them weighs nothing (outliers are trimmed anyway), and the square of their number
+    would.
+    """
+    plain = [stats.difference(pair.old, pair.new) for pair in pairs]
+    usable = [index for index, pair in enumerate(pairs) if pair.row.unchanged and plain[index].variance is not None]
+
+    def without(left_out: int | None) -> stats.RunNoise:
+        kept = [plain[index] for index in usable if index != left_out]
+        return stats.run_noise([each.delta for each in kept], [each.variance or 0.0 for each in kept])
+
+    overall = without(None)
+    if len(usable) > _LEAVE_ONE_OUT_ROWS:
+        return [overall] * (len(pairs) + 1)
+    own = {index: without(index) for index in usable}
+    return [*(own.get(index, overall) for index in range(len(pairs))), overall]
+
+
+def _judge(pairs: Sequence[_Pair], noise: Sequence[stats.RunNoise], threshold: float) -> list[Row]:
+    found = [stats.difference(pair.old, pair.new, own) for pair, own in zip(pairs, noise, strict=True)]
+    tested = [index for index, difference in enumerate(found) if difference.p_value is not None]
+    p_values = [difference.p_value for difference in found if difference.p_value is not None]
+    adjusted = dict(zip(tested, stats.holm(p_values), strict=True))
+    return [
+        _judged(pair, difference, adjusted.get(index), threshold)
+        for index, (pair, difference) in enumerate(zip(pairs, found, strict=True))
+    ]
+
+
+def _judged(pair: _Pair, found: stats.Difference, adjusted: float | None, threshold: float) -> Row:
+    change = math.expm1(found.delta)
+    bounded = found.p_value is not None
+    low, high = stats.exp(found.low) - 1, stats.exp(found.high) - 1
+    significant = adjusted is not None and adjusted < SIGNIFICANCE
+    if significant and change <= -threshold + _ROUNDING:
+        verdict = Change.REGRESSED
+    elif significant and change >= threshold - _ROUNDING:
+        verdict = Change.IMPROVED
+    elif (low > -threshold and high < threshold) or pair.old == pair.new:
+        # Equal to the last digit is one measurement seen twice (a run against itself), whatever its noise.
+        verdict = Change.SAME
+    else:
+        verdict = Change.INCONCLUSIVE
+    return replace(
+        pair.row, verdict=verdict, change=change, p_value=found.p_value, p_adjusted=adjusted,
+        change_low=low if bounded else None, change_high=high if bounded and math.isfinite(high) else None,
+        note="" if bounded else "too few replicates for an interval",
+    )  # fmt: skip
+
+
+def _geometric_means(
+    pairs: Sequence[_Pair], noise: stats.RunNoise
+) -> tuple[float | None, float | None, Estimate | None]:
+    """Of the old and the new speedups over the same rows, and their ratio with its measurement error."""
+    if not pairs:
+        return None, None, None
+    found = [stats.difference(pair.old, pair.new, noise) for pair in pairs]
+    parts = [stats.LogMean(mean=each.delta, variance=each.variance, degrees=each.degrees) for each in found]
+    old = stats.geometric_mean([stats.exp(pair.old.mean) for pair in pairs])
+    new = stats.geometric_mean([stats.exp(pair.new.mean) for pair in pairs])
+    return old, new, stats.pooled_ratio(parts)

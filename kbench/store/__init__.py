@@ -1,0 +1,1 @@
+"""Runs on disk: written by one process, line by line, repaired after a kill, read by anyone."""

@@ -1,0 +1,116 @@
+"""Listing GPUs, on a driver that is not there."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import pytest
+
+from kbench.machine import gpus
+from kbench.machine.gpus import Gpu
+
+A = Gpu(name="NVIDIA H200", driver="580.1", memory_gb=139.8, uuid="GPU-aaaa")
+B = Gpu(name="NVIDIA H100", driver="580.1", memory_gb=79.6, uuid="GPU-bbbb")
+
+
+class FakeNvml:
+    """NVML's functions as ctypes would call them, answering with the given boards."""
+
+    def __init__(self, boards: tuple[Gpu, ...], *, failing: str = "") -> None:
+        self.boards = boards
+        self.failing = failing
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        answer = getattr(type(self), f"_{name}", None)
+        if answer is None:
+            raise AttributeError(name)
+
+        def call(*arguments: Any) -> int:
+            self.calls.append(name)
+            if name == self.failing:
+                return 999
+            answer(self, *arguments)
+            return 0
+
+        return call
+
+    def _nvmlInit_v2(self) -> None: ...
+
+    def _nvmlShutdown(self) -> None: ...
+
+    def _nvmlDeviceGetCount_v2(self, count: Any) -> None:
+        count._obj.value = len(self.boards)
+
+    def _nvmlSystemGetDriverVersion(self, buffer: Any, _size: ctypes.c_uint) -> None:
+        buffer.value = self.boards[0].driver.encode()
+
+    def _nvmlDeviceGetHandleByIndex_v2(self, index: ctypes.c_uint, handle: Any) -> None:
+        handle._obj.value = 1000 + index.value
+
+    def _nvmlDeviceGetMemoryInfo(self, handle: Any, memory: Any) -> None:
+        memory._obj.total = int(self._board(handle).memory_gb * 2**30)
+
+    def _nvmlDeviceGetName(self, handle: Any, buffer: Any, _size: ctypes.c_uint) -> None:
+        buffer.value = self._board(handle).name.encode()
+
+    def _nvmlDeviceGetUUID(self, handle: Any, buffer: Any, _size: ctypes.c_uint) -> None:
+        buffer.value = self._board(handle).uuid.encode()
+
+    def _board(self, handle: Any) -> Gpu:
+        index: int = handle.value - 1000
+        return self.boards[index]
+
+
+def test_nvml_lists_every_board() -> None:
+    library = FakeNvml((A, B))
+    assert gpus.read_nvml(library) == (A, B)
+    assert library.calls[-1] == "nvmlShutdown"
+
+
+@pytest.mark.parametrize("failing", ["nvmlInit_v2", "nvmlDeviceGetMemoryInfo", "nvmlDeviceGetCount_v2"])
+def test_a_driver_that_fails_is_asked_through_nvidia_smi(
+    monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: FakeNvml((A,), failing=failing))
+    monkeypatch.setattr(gpus, "_from_smi", lambda _env: (B,))
+    assert gpus.find_gpus({}) == ((B,), 0)
+
+
+def test_without_a_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    assert gpus.find_gpus({"PATH": "/nonexistent"}) == ((), 0)
+
+
+def test_hidden_gpus_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: FakeNvml((A, B)))
+    assert gpus.find_gpus({"CUDA_VISIBLE_DEVICES": "1"}) == ((B,), 1)
+    assert gpus.find_gpus({"CUDA_VISIBLE_DEVICES": ""}) == ((), 2)
+
+
+@pytest.mark.parametrize(
+    ("setting", "shown"),
+    [
+        (None, (A, B)),
+        ("0,1", (A, B)),
+        ("1, 0", (B, A)),
+        ("", ()),
+        ("-1", ()),
+        ("0,-1,1", (A,)),
+        ("0,7,1", (A,)),
+        ("GPU-bb", (B,)),
+        ("GPU-none", ()),
+        ("MIG-1234", (A,)),
+    ],
+)
+def test_visible_devices_as_cuda_reads_them(setting: str | None, shown: tuple[Gpu, ...]) -> None:
+    assert gpus.visible((A, B), setting) == shown
+
+
+def test_smi_output() -> None:
+    output = "NVIDIA H200, 580.1, 143771, GPU-x\nnonsense\nNVIDIA H100, 580.1, [N/A], GPU-y\n"
+    assert gpus.parse_smi(output) == (Gpu(name="NVIDIA H200", driver="580.1", memory_gb=140.4, uuid="GPU-x"),)
