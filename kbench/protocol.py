@@ -66,7 +66,6 @@ class Failure(enum.IntEnum):
     OUT_OF_MEMORY = 6
     DEVICE_FAULT = 7
     STRUCTURE = 8
-    SETUP = 9
 
 
 class Violation(Exception):
@@ -234,16 +233,18 @@ DTYPES = (
     "complex64", "complex128", "float8_e4m3fn", "float8_e5m2",
 )  # fmt: skip
 _UNKNOWN_DTYPE = 0xFFFF
+_MAX_STRUCTURE_BYTES = 0xFFFF
 
 
 def outputs_bytes(count: int, structure: str) -> int:
-    """The largest OUTPUTS payload that an answer with `count` tensors may have, with slack for a wrong answer."""
-    return _OUTPUTS.size + max(count, 16) * (_TENSOR.size + MAX_DIMS * _DIM.size) + max(len(structure), 1024)
+    """The largest OUTPUTS payload that an answer may have: `count` tensors in `structure`, or a wrong one cut short."""
+    text = max(len(structure.encode()), _MAX_STRUCTURE_BYTES)
+    return _OUTPUTS.size + max(count, MAX_OUTPUTS) * (_TENSOR.size + MAX_DIMS * _DIM.size) + text
 
 
 def pack_outputs(structure: str, forms: Sequence[OutputForm]) -> bytes:
     """OUTPUTS: u16 tensors, u16 length of the structure; per tensor u16 dtype, u16 dims, u64 each; structure."""
-    text = structure.encode()[:0xFFFF]
+    text = structure.encode()[:_MAX_STRUCTURE_BYTES]
     parts = [_OUTPUTS.pack(len(forms), len(text))]
     for form in forms:
         code = DTYPES.index(form.dtype) if form.dtype in DTYPES else _UNKNOWN_DTYPE

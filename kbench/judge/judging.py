@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,7 @@ def _check_repeat(link: WorkerLink, desk: Desk, question: Question) -> Verdict |
     if verdict is None:
         return None
     message = f"the first call was right, a second one on the same inputs was not: {verdict.message}"
-    return _incorrect("nondeterministic", message, question.case, verdict.evidence)
+    return dataclasses.replace(verdict, reason="nondeterministic", message=message)
 
 
 def check_answer(answer: FormMismatch | list[torch.Tensor], question: Question) -> Verdict | None:

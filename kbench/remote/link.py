@@ -206,13 +206,12 @@ _FAILURES = {
     Failure.OUT_OF_MEMORY: (Status.OUT_OF_MEMORY, "allocation"),
     Failure.DEVICE_FAULT: (Status.RUNTIME_ERROR, "device_fault"),
     Failure.STRUCTURE: (Status.INCORRECT, "structure"),
-    Failure.SETUP: (Status.INFRA_ERROR, "worker"),
 }
 
 
 def _summary(failure: Failure, text: str) -> str:
     """The line of a traceback that says what happened; a compiler's log is summarised by `build.diagnostics`."""
-    lines = [line for line in text.strip().splitlines() if line.strip()]
+    lines = [line for line in text.strip().splitlines() if line.strip() and line != "[…]"]
     if failure is Failure.BUILD or not lines:
         return text.strip()[:2000] or "no message"
     starts = [i for i, line in enumerate(lines) if line == "Traceback (most recent call last):"]

@@ -46,9 +46,10 @@ def supervise(
         _run_init(walls, layers, target, keep=(*inherited, status_w, output_w), status=status_w, output=output_w)
     os.close(status_w)
     os.close(output_w)
+    given = sum(os.fstat(descriptor).st_size for descriptor in inherited)
     for descriptor in inherited:
         os.close(descriptor)
-    watch = _Watch(walls.limits, init=init, lifeline=lifeline, status=status_r, output=output_r, log=log)
+    watch = _Watch(walls.limits, given=given, init=init, lifeline=lifeline, status=status_r, output=output_r, log=log)
     watch.until_end()
     _kill_tree(init)
     watch.drain_output()
@@ -61,9 +62,19 @@ class _Watch:
     """The supervisor's loop: output into the log, memory against the limit, the judge's word."""
 
     def __init__(
-        self, limits: confine.Limits, *, init: int, lifeline: socket.socket, status: int, output: int, log: int
+        self,
+        limits: confine.Limits,
+        *,
+        given: int,
+        init: int,
+        lifeline: socket.socket,
+        status: int,
+        output: int,
+        log: int,
     ) -> None:
+        """`given`: bytes of shared memory that the judge handed over; they are not the worker's."""
         self._limits = limits
+        self._given = given
         self._init = init
         self._lifeline = lifeline
         self._status = status
@@ -121,7 +132,7 @@ class _Watch:
                 os.write(self._log, f"\n[kbench: {self._dropped} further bytes of output dropped]\n".encode())
 
     def _over_memory(self) -> bool:
-        used = sum(_anonymous_bytes(pid) for pid in _tree(self._init))
+        used = sum(_own_bytes(pid, given=self._given) for pid in _tree(self._init))
         self._peak_bytes = max(self._peak_bytes, used)
         return used > self._limits.memory_bytes
 
@@ -223,15 +234,14 @@ def _children_files(pid: int) -> list[Path]:
         return []
 
 
-def _anonymous_bytes(pid: int) -> int:
+def _own_bytes(pid: int, *, given: int) -> int:
+    """A process's resident memory that no file backs: private, and shared beyond what it was `given`."""
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return 0
-    for line in text.splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Rss")}
+    return sizes.get("RssAnon", 0) + max(0, sizes.get("RssShmem", 0) - given)
 
 
 def _kill_tree(init: int) -> None:

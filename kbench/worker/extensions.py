@@ -23,7 +23,8 @@ from torch.utils import cpp_extension
 
 _SHORTEST_ANCHOR = 20
 """Characters. A shorter string constant could stand anywhere in a source, and proves nothing about its line."""
-_STUBS = ("c10_cuda", "torch_cuda")
+_STUB_LIBRARIES = ("c10_cuda", "torch_cuda")
+_GENERATED_HEADER = "c10/cuda/impl/cuda_cmake_macros.h"
 
 
 class BuildFailed(Exception):
@@ -75,7 +76,9 @@ class ExtensionFolder:
         folder.mkdir(parents=True)
         own = {**options, "build_directory": str(folder), "verbose": False}
         if self._compile_only:
-            own["extra_ldflags"] = [*(options.get("extra_ldflags") or []), f"-L{_stub_libraries(self._folder)}"]
+            stubs = _stubs(self._folder)
+            own["extra_ldflags"] = [*(options.get("extra_ldflags") or []), f"-L{stubs}"]
+            own["extra_include_paths"] = [*(options.get("extra_include_paths") or []), str(stubs)]
         try:
             return stock(own)
         except (ImportError, OSError):
@@ -145,14 +148,20 @@ def _import(name: str, library: Path, options: Mapping[str, Any]) -> Any:
     return module
 
 
-def _stub_libraries(folder: Path) -> Path:
-    """Empty libraries to link against where torch itself has no CUDA: enough to see that everything compiles."""
+def _stubs(folder: Path) -> Path:
+    """What a torch without CUDA lacks: empty libraries to link against, and the one header that its build generates.
+
+    Enough to see that everything compiles.
+    """
     stubs = folder / "stubs"
     if not stubs.exists():
         stubs.mkdir(parents=True)
-        for name in _STUBS:
+        for name in _STUB_LIBRARIES:
             command = ["g++", "-shared", "-x", "c++", os.devnull, "-o", str(stubs / f"lib{name}.so")]
             subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+        header = stubs / _GENERATED_HEADER
+        header.parent.mkdir(parents=True)
+        header.write_text("#pragma once\n#define C10_CUDA_BUILD_SHARED_LIBS\n")
     return stubs
 
 

@@ -114,7 +114,7 @@ def _line_in(error: BaseException, path: str) -> int:
 
 
 def _explain(error: BaseException, task: Task) -> str:
-    if isinstance(error, BuildFailed):
+    if isinstance(error, BuildFailed | ParameterMismatch | StructureError):
         return str(error)
     return "".join(traceback.format_exception(error)).replace(task.path, task.shown_path)
 
@@ -122,4 +122,4 @@ def _explain(error: BaseException, task: Task) -> str:
 def _last_words(text: str) -> str:
     """What fits into a message: the start of a compiler's log, where the first error is, or a traceback's end."""
     room = protocol.MAX_TEXT_BYTES // 4
-    return text if len(text) <= 2 * room else f"{text[:room]}\n[…]\n{text[-room:]}"
+    return text if len(text) <= 2 * room else f"{text[:room]}\n[…]\n{text[-room:].partition('\n')[2]}"

@@ -111,6 +111,8 @@ class Session:
             structure, tensors = flatten_output(self._last)
         except TypeError as error:
             raise StructureError(str(error)) from error
+        except RecursionError as error:
+            raise StructureError("an output is nested too deeply, or holds itself") from error
         tensors = [tensor.detach().contiguous() for tensor in tensors]
         slots, needed = lay_out(tensors)
         memory = self._memory["outputs"]
