@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import linecache
+import sys
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +30,8 @@ def execute(source: str, *, path: str, name: str, overrides: Mapping[str, Any]) 
     module = types.ModuleType(name)
     module.__file__ = path
     linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
-    exec(compile(ast.fix_missing_locations(tree), path, "exec"), module.__dict__)
+    sys.modules[name] = module  # dataclasses look their module up there
+    exec(compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True), module.__dict__)
     return module
 
 
@@ -37,7 +39,7 @@ def _assigned(statement: ast.stmt) -> list[str]:
     targets: list[ast.expr] = []
     if isinstance(statement, ast.Assign):
         targets = statement.targets
-    elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+    elif isinstance(statement, ast.AugAssign) or (isinstance(statement, ast.AnnAssign) and statement.value is not None):
         targets = [statement.target]
     return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
 

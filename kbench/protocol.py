@@ -161,6 +161,7 @@ class Channel:
 # --- payloads -------------------------------------------------------------------------------------------------
 
 _FAILED = struct.Struct("<HI")
+_MOST_LINES = 0xFFFFFFFF
 _SAMPLE = struct.Struct("<IQ")
 _SAMPLED = struct.Struct("<dd")
 _OUTPUTS = struct.Struct("<HH")
@@ -173,13 +174,7 @@ SAMPLED_BYTES = _SAMPLED.size
 def pack_failed(failure: Failure, line: int, text: str) -> bytes:
     """FAILED: u16 failure, u32 line in the solution's file (0: unknown), then UTF-8 text."""
     room = MAX_TEXT_BYTES - _FAILED.size
-    return (
-        _FAILED.pack(
-            failure,
-            max(0, line),
-        )
-        + text.encode("utf-8", "replace")[:room]
-    )
+    return _FAILED.pack(failure, min(max(0, line), _MOST_LINES)) + text.encode("utf-8", "replace")[:room]
 
 
 def unpack_failed(payload: bytes) -> tuple[Failure, int, str]:

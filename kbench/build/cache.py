@@ -54,6 +54,7 @@ class BuildCache:
         folder = self._root / key[:2] / key
         try:
             manifest = json.loads((folder / _MANIFEST).read_text())
+            os.listdir(folder / "libraries")
             return Entry(libraries=folder / "libraries", seconds=float(manifest["seconds"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -68,11 +69,14 @@ class BuildCache:
         try:
             folder.parent.mkdir(exist_ok=True)
             staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=folder.parent))
-            (staging / "libraries").mkdir()
-            _collect(built, staging / "libraries")
-            (staging / _MANIFEST).write_text(json.dumps({"seconds": seconds}))
-            _seal(staging)
-            self._publish(staging, folder)
+            try:
+                (staging / "libraries").mkdir()
+                _collect(built, staging / "libraries")
+                (staging / _MANIFEST).write_text(json.dumps({"seconds": seconds}))
+                _seal(staging)
+                self._publish(staging, folder)
+            finally:
+                _remove(staging)  # nothing is left of it where it was published
         except OSError as error:
             raise StoreError(
                 "a build could not be kept", where=str(folder), why=str(error), hint="free space, or --cache-dir DIR"
@@ -84,37 +88,55 @@ class BuildCache:
 
     def _publish(self, staging: Path, folder: Path) -> None:
         if folder.exists() and self.find(folder.name) is None:  # left by a damaged disk: nothing usable in it
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         try:
             staging.rename(folder)
         except OSError as error:
-            shutil.rmtree(staging, ignore_errors=True)
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
 
 
 def _collect(built: Path, into: Path) -> None:
     taken = 0
-    for folder in sorted(os.scandir(built), key=lambda entry: entry.name):
+    for folder in _listed(built):
         if not folder.is_dir(follow_symlinks=False):
             continue
-        for item in sorted(os.scandir(folder.path), key=lambda entry: entry.name):
+        for item in _listed(folder.path):
             if item.name.endswith(".so") and item.is_file(follow_symlinks=False) and taken < _MAX_LIBRARIES:
                 taken += _copy_regular(item.path, into / folder.name / item.name)
 
 
+def _listed(folder: str | Path) -> list[os.DirEntry[str]]:
+    """What a folder holds that may be hostile: nothing where it cannot be read."""
+    try:
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return []
+
+
 def _copy_regular(source: str, target: Path) -> bool:
-    """Copy a regular file that may be hostile. Returns whether it was one, and small enough."""
-    with contextlib.suppress(FileNotFoundError):
+    """Copy a regular file that may be hostile. Returns whether it was one, readable and small enough."""
+    try:
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as library:
-            facts = os.fstat(library.fileno())
-            if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1 and facts.st_size <= _MAX_LIBRARY_BYTES:
-                target.parent.mkdir(exist_ok=True)
-                with target.open("wb") as copy:
-                    shutil.copyfileobj(library, copy)
-                return True
-    return False
+    except OSError:
+        return False
+    with os.fdopen(descriptor, "rb") as library:
+        facts = os.fstat(library.fileno())
+        if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1 or facts.st_size > _MAX_LIBRARY_BYTES:
+            return False
+        target.parent.mkdir(exist_ok=True)
+        with target.open("wb") as copy:
+            shutil.copyfileobj(library, copy)
+        return True
+
+
+def _remove(folder: Path) -> None:
+    """Remove an entry, sealed or not. What does not let itself be removed stays."""
+    with contextlib.suppress(OSError):
+        for path in [folder, *folder.rglob("*")]:
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(0o755)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _seal(folder: Path) -> None:

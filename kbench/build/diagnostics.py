@@ -9,7 +9,9 @@ from dataclasses import dataclass
 _GCC = re.compile(r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+)(?::\d+)?: (?:fatal )?error: (?P<text>.*)$")
 _NVCC = re.compile(r"^(?P<file>[^\s(][^(\n]*)\((?P<line>\d+)\): (?:catastrophic )?error(?: #[\w-]+)?: (?P<text>.*)$")
 _LINKER = re.compile(r"^(?P<text>.*(?:undefined reference to|cannot find -l|multiple definition of).*)$")
-_PTXAS = re.compile(r"^ptxas (?:fatal|error)\s*:\s*(?P<text>.*)$")
+_PTXAS = re.compile(
+    r"^(?:ptxas|nvlink|nvcc) (?:\S+, line \d+; )?(?:fatal|error)\s*:\s*(?P<text>(?!Ptx assembly aborted).*)$"
+)
 _SHOWN = 3
 
 

@@ -50,7 +50,7 @@ def detect(*, cuda_arch: str | None) -> Toolchain:
 def find_cuda_home() -> str | None:
     """The CUDA toolkit's folder: CUDA_HOME, else where nvcc lies, else /usr/local/cuda; None without an nvcc."""
     on_path = shutil.which("nvcc")
-    candidates = [os.environ.get("CUDA_HOME"), "/usr/local/cuda", on_path and str(Path(on_path).resolve().parents[1])]
+    candidates = [os.environ.get("CUDA_HOME"), on_path and str(Path(on_path).resolve().parents[1]), "/usr/local/cuda"]
     return next((home for home in candidates if home and (Path(home) / "bin" / "nvcc").exists()), None)
 
 

@@ -89,7 +89,7 @@ def run_in_fp64(reference: Reference, case: Case, *, mantissa_bits: int | None =
     model = reference.model()
     model.load_state_dict(dict(case.state))
     model = copy.deepcopy(model).double()
-    inputs = [tensor.double() if tensor.is_floating_point() else tensor.clone() for tensor in case.inputs.tensors]
+    inputs = [_widened(tensor).clone() for tensor in case.inputs.tensors]
     if mantissa_bits is not None:
         inputs = [round_mantissa(tensor, mantissa_bits) for tensor in inputs]
         with torch.no_grad():
@@ -101,8 +101,13 @@ def run_in_fp64(reference: Reference, case: Case, *, mantissa_bits: int | None =
         ran = _forward(reference, model, case, inputs)
     finally:
         torch.set_default_dtype(default)
-    outputs = tuple(t.double() if t.is_floating_point() else t for t in ran.outputs)
-    return Ran(structure=ran.structure, outputs=outputs, state=ran.state)
+    return Ran(structure=ran.structure, outputs=tuple(_widened(t) for t in ran.outputs), state=ran.state)
+
+
+def _widened(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.is_complex():
+        return tensor.to(torch.complex128)
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def _forward(reference: Reference, model: torch.nn.Module, case: Case, inputs: list[torch.Tensor]) -> Ran:

@@ -19,6 +19,8 @@ _MOST_SAMPLES_PER_VISIT = 60
 _LEAST_BACKLOG_NS = 40_000
 _MOST_BACKLOG_NS = 20_000_000
 _BACKLOG_MARGIN = 1.5
+_LEAST_TIME_NS = 1e-3
+"""What a claim of nothing counts as: ratios need a positive time, and the floor rejects it."""
 
 
 class Side(Protocol):
@@ -127,6 +129,6 @@ def _as_sample(timed: Timed, pace: Pace, replicate: int, block: int, position: i
         calls=pace.calls,
         claimed_ns=timed.claimed_ns / pace.calls,
         window_ns=(timed.window_ns - pace.backlog_ns) / pace.calls,
-        time_ns=timed.claimed_ns / pace.calls,
+        time_ns=max(timed.claimed_ns / pace.calls, _LEAST_TIME_NS),
         flags=("starved",) if starved else (),
     )

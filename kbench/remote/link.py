@@ -12,9 +12,13 @@ from types import TracebackType
 
 from kbench import protocol
 from kbench.assignment import Setup, Task
+from kbench.errors import InfraError
 from kbench.model import Status, Verdict
 from kbench.protocol import Failure, Kind
 from kbench.sandbox.client import Confined, Ending
+
+_LAST_BREATH_S = 30.0
+"""How long a process may take to end after its end of the connection was closed."""
 
 
 class WorkerFailed(Exception):
@@ -165,14 +169,17 @@ class WorkerLink:
         )
 
     def _gone(self, kind: Kind) -> Verdict:
-        ending = self._process.wait(timeout_s=30.0)
+        try:
+            ending = self._process.wait(timeout_s=_LAST_BREATH_S)
+        except InfraError:  # it hung up and lives on: its own doing, unless its supervisor is silent even now
+            return self._violated(protocol.Violation("it closed the connection and went on running"))
         if ending.setup_error:
             return Verdict(status=Status.INFRA_ERROR, reason="sandbox", message=ending.setup_error)
         if ending.out_of_memory:
             return _out_of_memory_verdict()
         doing = _DOING[_STAGES[kind]]
         if ending.signal is not None:
-            name = signal.Signals(ending.signal).name
+            name = _signal_name(ending.signal)
             return Verdict(status=Status.CRASH, reason=name, message=f"the process died of {name} while {doing}")
         return Verdict(
             status=Status.CRASH,
@@ -184,6 +191,13 @@ class WorkerLink:
         status, reason = _FAILURES[failure]
         at = f"{self._line_of}{line}: " if line and failure is not Failure.BUILD else ""
         return Verdict(status=status, reason=reason, message=at + _summary(failure, text), evidence={"text": text})
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have no name
+        return f"signal {number}"
 
 
 _STAGES = {
@@ -208,6 +222,8 @@ _FAILURES = {
     Failure.STRUCTURE: (Status.INCORRECT, "structure"),
 }
 
+_CAUSED = "The above exception was the direct cause of the following exception"
+
 
 def _summary(failure: Failure, text: str) -> str:
     """The line of a traceback that says what happened; a compiler's log is summarised by `build.diagnostics`."""
@@ -217,6 +233,9 @@ def _summary(failure: Failure, text: str) -> str:
     starts = [i for i, line in enumerate(lines) if line == "Traceback (most recent call last):"]
     tail = lines[starts[-1] + 1 :] if starts else lines
     said = [line for line in tail if not line.startswith(" ")]
+    if len(starts) > 1 and lines[starts[-1] - 1].startswith(_CAUSED):
+        cause = [line for line in lines[starts[-2] + 1 : starts[-1] - 1] if not line.startswith(" ")]
+        said = [*said[:2], *(f"because of {line}" for line in cause[:2])]
     return "\n".join(said[:4])[:2000] or lines[-1]
 
 

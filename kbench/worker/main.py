@@ -122,4 +122,7 @@ def _explain(error: BaseException, task: Task) -> str:
 def _last_words(text: str) -> str:
     """What fits into a message: the start of a compiler's log, where the first error is, or a traceback's end."""
     room = protocol.MAX_TEXT_BYTES // 4
-    return text if len(text) <= 2 * room else f"{text[:room]}\n[…]\n{text[-room:].partition('\n')[2]}"
+    if len(text) <= 2 * room:
+        return text
+    _, _, whole_lines = text[-room:].partition("\n")
+    return f"{text[:room]}\n[…]\n{whole_lines}"

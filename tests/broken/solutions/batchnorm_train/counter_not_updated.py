@@ -4,7 +4,6 @@ says: num_batches_tracked
 Updates both running statistics and forgets the integer beside them.
 """
 
-import torch
 import torch.nn as nn
 
 

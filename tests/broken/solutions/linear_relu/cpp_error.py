@@ -1,5 +1,5 @@
 """expect: build_error / compile
-says: expected ';' before
+says: missing
 
 A C++ source with an error at a line of its own.
 """
@@ -10,8 +10,7 @@ from torch.utils.cpp_extension import load_inline
 
 _CPP = """
 extern "C" int answer() {
-  int value = 41
-  return value + 1;  // <- here
+  return 41 + missing;  // <- here
 }
 """
 

@@ -19,7 +19,8 @@ torch::Tensor bias_relu(torch::Tensor product, torch::Tensor bias) {
   auto out = torch::empty_like(product);
   const int columns = product.size(1);
   const int count = product.numel();
-  fused<<<(count + 255) / 256, 256>>>(product.data_ptr<float>(), bias.data_ptr<float>(), out.data_ptr<float>(), columns, count);
+  fused<<<(count + 255) / 256, 256>>>(
+      product.data_ptr<float>(), bias.data_ptr<float>(), out.data_ptr<float>(), columns, count);
   return out;
 }
 """

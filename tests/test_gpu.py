@@ -1,0 +1,75 @@
+"""What only a GPU can show: shared device memory, real fused kernels, raw responses judged from their text files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kbench.machine.environment import probe
+
+ROOT = Path(__file__).parents[1]
+AVAILABLE = probe()
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.workers,
+    pytest.mark.skipif(not AVAILABLE.cuda, reason=f"needs CUDA: {AVAILABLE.why_no_cuda}"),
+]
+
+
+def kbench_run(*arguments: object, out: Path) -> tuple[int, dict[str, dict[str, Any]]]:
+    """`kbench run` in a process of its own: exit code, and its records by solution name or id."""
+    command = [sys.executable, "-m", "kbench", "run", *map(str, arguments), "--device", "cuda", "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    lines = (out / "records.jsonl").read_text().splitlines()
+    assert lines, done.stderr
+    return done.returncode, {f"{r['problem']}/{r['solution']}": r for r in map(json.loads, lines)}
+
+
+def test_the_fused_solutions_are_correct_at_the_small_size(tmp_path: Path) -> None:
+    code, records = kbench_run(
+        "problems", "solutions", "-k", "cuda", "--size", "small", "--quick", "--cache-dir", tmp_path / "c", out=tmp_path / "r"
+    )
+    assert {name: record["status"] for name, record in records.items()} == dict.fromkeys(records, "correct")
+    assert code == 0
+    assert len(records) == 3
+    for record in records.values():
+        assert record["speedup_low"] <= record["speedup"] <= record["speedup_high"]
+        assert record["verified_calls"] >= 3
+        assert record["flags"] == []
+
+
+RESPONSES = {
+    "right": ("correct", "", ""),
+    "running_statistics": ("incorrect", "values", "expected"),
+    "undeclared_function": ("build_error", "compile", 'identifier "fused_scale_value" is undefined'),
+    "cut_off": ("load_error", "no_candidate", "cut"),
+    "example_usage": ("load_error", "import", "name 'in_channels' is not defined"),
+}
+LINES = {"undeclared_function": "if (i < n) y[i] = fused_scale_value", "example_usage": "model = ModelNew(in_channels"}
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("responses")
+    problem = "problems/conv2d_batchnorm_scaling.py"
+    responses = "tests/responses/conv2d_batchnorm_scaling"
+    code, records = kbench_run(problem, responses, "--quick", "--cache-dir", folder / "c", out=folder / "r")
+    assert code == 1
+    return {name.rpartition("/")[2]: record for name, record in records.items()}
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_a_raw_response_is_judged_from_its_text_file(name: str, judged: dict[str, dict[str, Any]]) -> None:
+    status, reason, said = RESPONSES[name]
+    record = judged[name]
+    assert (record["status"], record["reason"]) == (status, reason), record["message"]
+    assert said in record["message"]
+    if name in LINES:
+        text = (ROOT / "tests/responses/conv2d_batchnorm_scaling" / f"{name}.txt").read_text().splitlines()
+        number = next(i for i, line in enumerate(text, start=1) if LINES[name] in line)
+        assert f"{name}.txt:{number}" in record["message"]
