@@ -47,6 +47,9 @@ class Setup:
 
     device: str
     init_inputs: Sequence[Any]
+    seed: int
+    """Set before construction, as on the judge's side: for attributes that a constructor draws at random and that are
+    neither parameters nor buffers. Parameters do not rely on it."""
     mode: str | None
     """`train`, `eval`, or None: as constructed."""
     dtype: str | None

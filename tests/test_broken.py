@@ -7,16 +7,13 @@ will do. A line `says: TEXT` names what the message must hold, and a comment `<-
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_process import leftovers, read_records, start, stray_processes
 
 from kbench.machine.environment import probe
 
@@ -74,7 +71,7 @@ class Finished:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.out / "records.jsonl").read_text().splitlines()]
+        return read_records(self.out)
 
     def of(self, broken: Broken) -> dict[str, Any]:
         found = [r for r in self.records if (r["problem"], r["solution"]) == (broken.problem, broken.name)]
@@ -108,24 +105,14 @@ ON_CUDA = [b for b in ALL if b.needs_cuda]
 def run_broken(folder: Path, *, device: str, select: str, build_timeout_s: int = 400) -> Finished:
     """One run through the command line, in a temporary folder of its own and with a mark on all its processes."""
     temporary, out = folder / "tmp", folder / "run"
-    temporary.mkdir()
-    marker = f"/kbench-broken-{uuid.uuid4().hex}"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("KBENCH_")}
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "kbench", "run", BROKEN / "problems", BROKEN / "solutions", "--out", out,
-            "--device", device, "-k", select, "--timeout", str(TIMEOUT_S), "--build-timeout", str(build_timeout_s),
-            "--memory-limit", "3", "--jobs", "3", "--cache-dir", folder / "cache",
-        ],
-        cwd=ROOT,
-        # VIRTUAL_ENV reaches every worker, and nothing there reads it.
-        env={**kept, **SAMPLING, "TMPDIR": str(temporary), "VIRTUAL_ENV": marker},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=CLI_TIMEOUT_S,
-    )  # fmt: skip
-    return Finished(exit_code=done.returncode, stderr=done.stderr, out=out, temporary=temporary, marker=marker)
+    arguments: list[str | Path] = [
+        "run", BROKEN / "problems", BROKEN / "solutions", "--out", out, "--device", device, "-k", select,
+        "--timeout", str(TIMEOUT_S), "--build-timeout", str(build_timeout_s), "--memory-limit", "3", "--jobs", "3",
+        "--cache-dir", folder / "cache",
+    ]  # fmt: skip
+    process = start(arguments, cwd=ROOT, temporary=temporary, environment=SAMPLING)
+    code = process.wait(deadline_s=CLI_TIMEOUT_S)
+    return Finished(exit_code=code, stderr=process.stderr, out=out, temporary=temporary, marker=process.marker)
 
 
 @pytest.fixture(scope="module")
@@ -191,8 +178,8 @@ def assert_tidy(run: Finished, *, planned: list[Broken]) -> None:
     assert sorted((r["problem"], r["solution"]) for r in run.records) == sorted((b.problem, b.name) for b in planned)
     assert (run.out / "speedups.md").is_file()
     assert (run.out / "speedups.csv").is_file()
-    assert [path for path in run.temporary.glob("kbench-*") if path.suffix != ".lock"] == []
-    assert stray_processes(run.marker) == []
+    assert leftovers(run.temporary) == []
+    assert stray_processes(run.marker, DAEMON) == {}
 
 
 def test_every_status_of_the_design_was_seen(cpu_run: Finished) -> None:
@@ -220,17 +207,3 @@ def test_a_forged_line_of_output_changed_nothing(cpu_run: Finished) -> None:
     log = (cpu_run.out / "logs" / "linear_relu" / "exit_after_fake_success" / "judge.log").read_text()
     assert '"speedup": 1000.0' in log
     assert all(record["speedup"] != 1000.0 for record in cpu_run.records)
-
-
-def stray_processes(marker: str) -> list[str]:
-    """Processes that a run started and left: those with its mark in their environment, and the suite's own daemon."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (folder / "environ").read_bytes()
-            command = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if marker.encode() in environment or DAEMON.encode() in command:
-            found.append(f"{folder.name}: {command.replace(bytes(1), b' ').decode(errors='replace')}")
-    return found

@@ -10,7 +10,7 @@ _GCC = re.compile(r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+)(?::\d+)?: (?:fatal )?
 _NVCC = re.compile(r"^(?P<file>[^\s(][^(\n]*)\((?P<line>\d+)\): (?:catastrophic )?error(?: #[\w-]+)?: (?P<text>.*)$")
 _LINKER = re.compile(r"^(?P<text>.*(?:undefined reference to|cannot find -l|multiple definition of).*)$")
 _PTXAS = re.compile(
-    r"^(?:ptxas|nvlink|nvcc) (?:\S+, line \d+; )?(?:fatal|error)\s*:\s*(?P<text>(?!Ptx assembly aborted).*)$"
+    r"^(?:ptxas|nvlink|nvcc) (?:\S+, line \d+; )?(?:fatal|error)\s*:\s*(?P<text>(?!Ptx assembly aborted)\S.*)$"
 )
 _SHOWN = 3
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from kbench.engine.events import Listener
@@ -26,7 +26,7 @@ class Lines:
         self._lock = threading.Lock()
 
     def stage(self, pair: str, stage: str) -> None:
-        if not stage.startswith("timing") or stage.startswith("timing 1/"):
+        if stage in ("building", "judging") or stage.startswith("timing 1/"):
             self._say(f"{pair}: {stage}")
 
     def ended(self, record: Record) -> None:
@@ -41,11 +41,12 @@ class Lines:
 
 
 class Live:
-    """A bar over all pairs and a line for each one under way."""
+    """How many pairs have ended, and a line for each one under way."""
 
     def __init__(self, progress: Progress, *, total: int, done: int) -> None:
         self._progress = progress
-        self._all = progress.add_task("pairs", total=total, completed=done)
+        self._total, self._done = total, done
+        self._all = progress.add_task(self._count(), total=None)
         self._tasks: dict[str, TaskID] = {}
         self._lock = threading.Lock()
 
@@ -60,7 +61,11 @@ class Live:
             if (task := self._tasks.pop(record.id, None)) is not None:
                 self._progress.remove_task(task)
             self._progress.console.print(Text(one_line(_summary(record), _MESSAGE_WIDTH)))
-            self._progress.advance(self._all)
+            self._done += 1
+            self._progress.update(self._all, description=self._count())
+
+    def _count(self) -> str:
+        return f"{self._done} of {self._total} pairs"
 
     def note(self, text: str) -> None:
         self._progress.console.print(Text(one_line(text)))
@@ -80,7 +85,6 @@ def listening(*, total: int, done: int) -> Iterator[Listener]:
     if not sys.stderr.isatty():
         yield Lines()
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=20),
-               MofNCompleteColumn(), TimeElapsedColumn())  # fmt: skip
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         yield Live(progress, total=total, done=done)

@@ -64,7 +64,9 @@ def build_all(
 
     def one(job: Job) -> Build:
         listener.stage(job.solution.id, "building")
-        return _build_job(job, room=room, log=log_path(job.solution.id, "build"))
+        finished = _build_job(job, room=room, log=log_path(job.solution.id, "build"))
+        listener.stage(job.solution.id, "built" if finished.failure is None else "not built")
+        return finished
 
     pool = concurrent.futures.ThreadPoolExecutor(max_workers=workers)
     try:

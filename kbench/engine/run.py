@@ -116,7 +116,7 @@ def _execute_jobs(prepared: Prepared, store: RunStore, listener: Listener) -> No
     options = prepared.options
     for job in {job.problem.id: job for job in prepared.jobs}.values():
         store.save_problem_source(job.problem.id, job.problem.path)
-    with staffed(prepared, store_path=store.path) as (hiring, room):
+    with staffed(prepared, listener, store_path=store.path) as (hiring, room):
         settings = Settings(
             hiring=hiring,
             seeds=SeedSource(options.seed),
@@ -135,7 +135,7 @@ def _execute_jobs(prepared: Prepared, store: RunStore, listener: Listener) -> No
 
 @contextmanager
 def staffed(
-    prepared: Prepared, *, store_path: Path | None, any_arch: str | None = None
+    prepared: Prepared, listener: Listener, *, store_path: Path | None, any_arch: str | None = None
 ) -> Iterator[tuple[Hiring, BuildRoom]]:
     """A fork server with what every worker and build has in common. Raises InfraError."""
     from kbench.build.service import BuildRoom
@@ -144,8 +144,7 @@ def staffed(
     from kbench.sandbox.client import ForkServer
 
     options = prepared.options
-    if options.require_isolation:
-        _require_isolation()
+    _look_at_isolation(required=options.require_isolation, listener=listener)
     toolchain = detect(cuda_arch=any_arch or _present_arch(prepared))
     cache = BuildCache(options.cache_dir)
     threads = usable_cores()
@@ -171,13 +170,16 @@ def staffed(
         )
 
 
-def _require_isolation() -> None:
+def _look_at_isolation(*, required: bool, listener: Listener) -> None:
     from kbench.sandbox.probe import probe_layers
 
     missing = {name: state for name, state in probe_layers().items() if state != "on"}
-    if missing:
-        why = "; ".join(f"{name} is {state}" for name, state in missing.items())
+    if not missing:
+        return
+    why = "; ".join(f"{name} is {state}" for name, state in missing.items())
+    if required:
         raise InfraError("isolation is required, and incomplete here", why=why, hint="kbench doctor; or run as root")
+    listener.note(f"degraded isolation: {why}")
 
 
 def _present_arch(prepared: Prepared) -> str | None:
@@ -194,20 +196,22 @@ def _toolchain_folders(toolchain: Toolchain) -> tuple[str, ...]:
 
 
 def _hidden_folders(options: RunOptions, store_path: Path | None, *, visible: tuple[str, ...]) -> tuple[str, ...]:
-    """Problems, solutions and results, unless the interpreter itself lives below one of them."""
+    """Problems, solutions, results and other builds; never a folder that the interpreter lies around, or all of `/`."""
     from kbench.sandbox.client import interpreter_folders
 
-    wanted = [options.problems, options.solutions, options.results, *([store_path] if store_path else [])]
+    wanted = [options.problems, options.solutions, options.results, options.cache_dir]
+    wanted += [store_path] if store_path else []
     folders = {(path if path.is_dir() else path.parent).resolve() for path in wanted if path.exists()}
     needed = [Path(path) for path in (*visible, *interpreter_folders())]
-    return tuple(str(f) for f in sorted(folders) if not any(f == n or f in n.parents or n in f.parents for n in needed))
+    hidden = folders - {Path("/")} - set(needed)
+    return tuple(str(folder) for folder in sorted(hidden) if not any(n in folder.parents for n in needed))
 
 
 def build_only(prepared: Prepared, *, logs: Path, arch: str | None, listener: Listener) -> Mapping[str, Build]:
     """Build every planned solution, several at once. Returns each solution's build."""
     from kbench.engine.pipeline import build_all
 
-    with staffed(prepared, store_path=None, any_arch=arch) as (_, room):
+    with staffed(prepared, listener, store_path=None, any_arch=arch) as (_, room):
 
         def log(solution_id: str, name: str) -> Path:
             path = logs / solution_id / f"{name}.log"

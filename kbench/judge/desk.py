@@ -13,7 +13,7 @@ from kbench import arena
 from kbench.assignment import Setup
 from kbench.judge.cases import Case
 from kbench.judge.oracle import Expected, same_bytes
-from kbench.judge.reference import Drawn, Reference
+from kbench.judge.reference import CONSTRUCTION_SEED, Drawn, Reference
 from kbench.layout import TensorSlot, dtype_name, lay_out, view
 from kbench.protocol import OutputForm
 from kbench.remote.link import WorkerLink
@@ -64,6 +64,7 @@ class Desk:
         return Setup(
             device=str(self._device),
             init_inputs=self._reference.init_inputs,
+            seed=CONSTRUCTION_SEED,
             mode=mode,
             dtype=None if dtype is None else dtype_name(dtype),
             compile_mode=compile_mode,

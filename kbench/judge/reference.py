@@ -17,6 +17,8 @@ from kbench.errors import ProblemError
 from kbench.layout import take_apart
 from kbench.model import Precision, Problem
 
+CONSTRUCTION_SEED = 0
+"""No secret: both sides construct under it. What depends on secrets is copied over afterwards."""
 _CAST = {Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}
 
 
@@ -44,7 +46,7 @@ class Reference:
         for name in ("Model", "get_inputs", "get_init_inputs"):
             if not hasattr(self._module, name):
                 raise ProblemError(f"problem {problem.id!r} defines no {name}", where=str(problem.path))
-        with blamed_on(problem, "get_init_inputs() failed"), _seeded(0):
+        with blamed_on(problem, "get_init_inputs() failed"), _seeded(CONSTRUCTION_SEED):
             self.init_inputs: list[Any] = list(self._module.get_init_inputs())
 
     @property
@@ -60,8 +62,8 @@ class Reference:
     def draw(self, seed: int) -> Drawn:
         """The problem's own inputs under `seed`, on the device. Raises ProblemError."""
         with blamed_on(self.problem, "get_inputs() failed"):
-            values = self._get_inputs(seed)
-        template, tensors = take_apart(list(values))
+            values = list(self._get_inputs(seed))
+        template, tensors = take_apart(values)
         return Drawn(template=template, tensors=tuple(self._placed(tensor) for tensor in tensors))
 
     def _get_inputs(self, seed: int) -> Any:
@@ -78,7 +80,7 @@ class Reference:
 
     def model(self) -> torch.nn.Module:
         """A fresh reference model on the device, in the problem's mode. Raises ProblemError."""
-        with blamed_on(self.problem, "Model() failed"), _seeded(0):
+        with blamed_on(self.problem, "Model() failed"), _seeded(CONSTRUCTION_SEED):
             model = self._module.Model(*self.init_inputs)
         if not isinstance(model, torch.nn.Module):
             raise ProblemError(

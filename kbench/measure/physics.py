@@ -16,7 +16,10 @@ _CONV_SHORTCUT = 4.0
 _CUDA_COPY_BYTES = 1 << 30
 _CUDA_MATMUL = 8192
 _CPU_MATMUL = 1024
-_CPU_COPY_RANGE = (1 << 20, 256 << 20)
+_CPU_COPY_BYTES = (256 << 10, 1 << 20, 4 << 20)
+_CPU_LARGEST_COPY = 256 << 20
+_LEAST_REGION_S = 2e-3
+"""Short operations are timed many at a time, as short calls are in a sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +33,16 @@ class Ceilings:
 def measure_ceilings(device: torch.device, *, typical_bytes: int) -> Ceilings:
     """Copy rate (bytes read plus written) and the fastest matrix product, each the best of several.
 
-    On the CPU the copy is of about the problem's own size, since it may live in the caches.
+    On the CPU the copies are of several sizes up to the problem's own, since that may live in any of the caches.
     """
     if device.type == "cuda":
         return Ceilings(
             bytes_per_s=_copy_rate(device, _CUDA_COPY_BYTES),
             flops_per_s=_matmul_rate(device, _CUDA_MATMUL, torch.bfloat16),
         )
-    size = min(max(typical_bytes, _CPU_COPY_RANGE[0]), _CPU_COPY_RANGE[1])
-    return Ceilings(bytes_per_s=_copy_rate(device, size), flops_per_s=_matmul_rate(device, _CPU_MATMUL, torch.float32))
+    largest = min(max(typical_bytes, _CPU_COPY_BYTES[-1]), _CPU_LARGEST_COPY)
+    rates = [_copy_rate(device, size) for size in (*_CPU_COPY_BYTES, largest)]
+    return Ceilings(bytes_per_s=max(rates), flops_per_s=_matmul_rate(device, _CPU_MATMUL, torch.float32))
 
 
 def floor_ms(ceilings: Ceilings, *, least_bytes: float, least_flops: float) -> float:
@@ -73,12 +77,14 @@ def _best_s(device: torch.device, action: Callable[[], object]) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    best = float("inf")
-    action()
-    for _ in range(_REPEATS):
+    def region_s(calls: int) -> float:
         synchronize()
         start = time.perf_counter()
-        action()
+        for _ in range(calls):
+            action()
         synchronize()
-        best = min(best, time.perf_counter() - start)
-    return best
+        return time.perf_counter() - start
+
+    region_s(1)
+    calls = max(1, int(_LEAST_REGION_S / max(region_s(1), 1e-9)))
+    return min(region_s(calls) for _ in range(_REPEATS)) / calls

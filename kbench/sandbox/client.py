@@ -116,7 +116,7 @@ class ForkServer:
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, (self.root / "server.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "kbench.sandbox.server", str(theirs.fileno()), *modules],
+                [sys.executable, "-m", "kbench.sandbox.server", str(theirs.fileno()), str(self.root), *modules],
                 pass_fds=[theirs.fileno()],
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,

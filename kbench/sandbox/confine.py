@@ -19,6 +19,7 @@ LAYERS = ("session", "pid_namespace", "mount_namespace", "network", "ipc", "uid"
 """Every layer's name, as shown by `kbench doctor` and stored in a record's `isolation`."""
 
 _COVERED = ("/tmp", "/dev/shm", "/var/tmp")
+_HIDDEN_BYTES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class Walls:
     """Folders that must stay readable: the interpreter, its packages, the toolchain."""
     limits: Limits
     hidden: tuple[str, ...] = ()
-    """Folders to show as empty: problems, results, the other candidates."""
+    """Folders to show as empty but for what is `visible` in them: problems, results, the other candidates."""
 
 
 def attempt(layers: dict[str, str], name: str, action: Callable[[], None]) -> None:
@@ -78,8 +79,8 @@ def _private_mounts(walls: Walls, layers: Mapping[str, str]) -> None:
         if Path(folder).is_dir():
             _cover(folder, keep, size=walls.limits.scratch_bytes)
     for folder in walls.hidden:
-        if Path(folder).is_dir():
-            sc.mount("tmpfs", folder, "tmpfs", sc.MS_NOSUID | sc.MS_NODEV, "size=4096,mode=0555")
+        if folder not in _COVERED and Path(folder).is_dir():
+            _cover(folder, keep, size=_HIDDEN_BYTES)
     if layers.get("pid_namespace") == "on":
         sc.mount("proc", "/proc", "proc", sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC)
 

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -64,14 +65,20 @@ def _become_supervisor(request: dict[str, Any], descriptors: list[int]) -> None:
 
 
 def main() -> None:
-    """Entry point: `python -m kbench.sandbox.server FD [MODULE…]` imports the modules, says ready, serves."""
+    """Entry point: `python -m kbench.sandbox.server FD FOLDER [MODULE…]` imports the modules, says ready, serves.
+
+    Removes FOLDER, where all scratch folders are, when the judge has hung up: a judge that was killed cannot.
+    """
     os.setsid()
-    descriptor = int(sys.argv[1])
-    for module in sys.argv[2:]:
+    descriptor, folder = int(sys.argv[1]), sys.argv[2]
+    for module in sys.argv[3:]:
         importlib.import_module(module)
     with socket.socket(fileno=descriptor) as requests, contextlib.suppress(ConnectionError):
         requests.sendall(b"ready")
         serve(requests)
+    with contextlib.suppress(ChildProcessError):
+        os.wait()  # SIGCHLD is ignored, so this returns when every supervisor has ended
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class Session:
         """Construct the module, move it, check its names. Raises what the constructor raises, ParameterMismatch."""
         if setup.device.startswith("cuda"):
             torch.cuda.set_device(torch.device(setup.device))
+        torch.manual_seed(setup.seed)
         module = module_class(*setup.init_inputs)
         if not isinstance(module, torch.nn.Module):
             raise TypeError(f"the class makes a {type(module).__name__}, not a torch.nn.Module")

@@ -1,5 +1,5 @@
 """expect: runtime_error / exception
-says: ValueError: 
+says: ValueError:
 
 Raises with a message of megabytes, full of escape codes and broken text.
 """

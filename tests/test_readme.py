@@ -1,0 +1,70 @@
+"""The README's examples: each command exists as written, and those that are quick are run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from kbench.cli.main import cli
+from kbench.plan.problems import read_problem
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line.removeprefix("$ ").partition("#")[0].strip()
+    for block in re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("$ ")
+]
+KBENCH = [command for command in COMMANDS if command.startswith("kbench ")]
+
+
+@pytest.mark.parametrize("command", KBENCH)
+def test_every_kbench_command_parses(command: str) -> None:
+    name, *arguments = shlex.split(command)[1:]
+    context = click.Context(cli)
+    subcommand = cli.get_command(context, name)
+    assert subcommand is not None
+    with subcommand.make_context(name, arguments, parent=context, resilient_parsing=False) as parsed:
+        assert parsed.command is subcommand
+
+
+def test_every_make_target_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = [command.split()[1] for command in COMMANDS if command.startswith("make ")]
+    assert {"run", "test"} <= set(targets)
+    assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in targets)
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in KBENCH if re.search(r"--list|kbench (list|show)\b", c) and "--device" not in c]
+)
+def test_quick_commands_run_in_the_repository(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    result = CliRunner().invoke(cli, shlex.split(command)[1:])
+    assert result.exit_code == 0, result.output
+    assert result.output.strip()
+
+
+def test_the_sidecar_example_is_a_valid_one(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    assert set(yaml.safe_load(example)) == {"sizes", "precision", "mode", "floor"}
+    source = "batch_size = 8\nheight = 32\nclass Model: ...\ndef get_inputs(): ...\ndef get_init_inputs(): ...\n"
+    (tmp_path / "p.py").write_text(source)
+    (tmp_path / "p.yaml").write_text(example)
+    problem = read_problem("p", tmp_path / "p.py")
+    assert problem.sizes["small"] == {"batch_size": 4, "height": 64}
+    assert problem.floor == {"bytes": 1e9, "flops": 2e9}
+
+
+@pytest.mark.parametrize("run", ["cpu", "h200"])
+def test_the_tables_are_those_of_the_committed_runs(run: str) -> None:
+    table = [line for line in (ROOT / "results" / run / "speedups.md").read_text().splitlines() if line.startswith("|")]
+    assert len(table) > 2
+    assert "\n".join(table) in README

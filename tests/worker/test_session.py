@@ -1,0 +1,207 @@
+"""A constructed module and its calls, in this process on host memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from kbench import protocol
+from kbench.layout import view
+from kbench.protocol import OutputForm
+from kbench.worker.session import Session, StructureError
+from kbench.worker.state import ParameterMismatch
+from worker.worker_factory import Memory
+
+X = torch.arange(6.0).view(2, 3)
+
+
+def answering(answer: Callable[..., Any]) -> type[nn.Module]:
+    class Answering(nn.Module):
+        def forward(self, *args: Any) -> Any:
+            return answer(*args)
+
+    return Answering
+
+
+@contextlib.contextmanager
+def session(
+    module: Any, *, inputs: Sequence[Any] = (X,), outputs: Sequence[torch.Tensor] = (X,), **setup: Any
+) -> Iterator[tuple[Session, Memory]]:
+    state = setup.pop("state", {})
+    memory = Memory(inputs, state, outputs)
+    yield Session.construct(module, memory.setup(**setup), memory.descriptors), memory
+    memory.close()
+
+
+def answer_of(answer: Callable[..., Any], **scene: Any) -> tuple[str, tuple[OutputForm, ...]]:
+    with session(answering(answer), **scene) as (made, _):
+        made.call()
+        return protocol.unpack_outputs(made.outputs())
+
+
+def test_a_call_reads_its_inputs_and_lays_its_output_into_shared_memory() -> None:
+    with session(answering(lambda x: x * 2)) as (made, memory):
+        made.call()
+        structure, forms = protocol.unpack_outputs(made.outputs())
+        assert (structure, forms) == ("T", (OutputForm(dtype="float32", shape=(2, 3)),))
+        assert torch.equal(memory.output(), X * 2)
+
+
+def test_new_values_at_the_same_place_are_seen_by_the_next_call() -> None:
+    with session(answering(lambda x: x * 2)) as (made, memory):
+        made.call()
+        view(memory.arenas["inputs"].data, memory.input_slots[0]).fill_(5)
+        made.call()
+        made.outputs()
+        assert torch.equal(memory.output(), torch.full((2, 3), 10.0))
+
+
+@pytest.mark.parametrize(
+    ("value", "structure", "shapes"),
+    [
+        ((X, X[0]), "(T,T)", [(2, 3), (3,)]),
+        ([X], "[T]", [(2, 3)]),
+        ({"a": X, "b": None}, "{a:T,b:None}", [(2, 3)]),
+        (None, "None", []),
+        (3, "N", [()]),
+        ((X, 2.5), "(T,N)", [(2, 3), ()]),
+        ((), "()", []),
+    ],
+)
+def test_whatever_is_returned_is_described(value: Any, structure: str, shapes: list[tuple[int, ...]]) -> None:
+    said, forms = answer_of(lambda _: value)
+    assert (said, [form.shape for form in forms]) == (structure, shapes)
+
+
+@pytest.mark.parametrize("value", [object(), "text", (X, {1})])
+def test_what_is_no_tensor_and_no_number_is_a_structure_error(value: Any) -> None:
+    with pytest.raises(StructureError, match="an output holds a"):
+        answer_of(lambda _: value)
+
+
+def test_an_output_that_holds_itself_is_a_structure_error() -> None:
+    ring: list[Any] = []
+    ring.append(ring)
+    with pytest.raises(StructureError, match="holds itself"):
+        answer_of(lambda _: ring)
+
+
+def test_an_output_too_large_for_its_place_is_described_and_not_written() -> None:
+    with session(answering(lambda _: torch.ones(1000))) as (made, memory):
+        made.call()
+        assert protocol.unpack_outputs(made.outputs())[1][0].shape == (1000,)
+        assert not memory.arenas["outputs"].data.any()
+
+
+def test_many_tensors_are_cut_to_what_may_be_sent() -> None:
+    _, forms = answer_of(lambda _: [X] * 300)
+    assert len(forms) == protocol.MAX_OUTPUTS
+
+
+def test_a_strided_output_arrives_in_row_major_order() -> None:
+    with session(answering(lambda x: x.t()), outputs=[X.t().contiguous()]) as (made, memory):
+        made.call()
+        made.outputs()
+        assert torch.equal(memory.output(), X.t())
+
+
+def test_an_output_that_is_its_input_is_copied() -> None:
+    with session(answering(lambda x: x)) as (made, memory):
+        made.call()
+        made.outputs()
+        view(memory.arenas["inputs"].data, memory.input_slots[0]).fill_(-1)
+        assert torch.equal(memory.output(), X)
+
+
+def test_inputs_keep_their_structure_and_their_plain_values() -> None:
+    seen: list[Any] = []
+
+    def answer(x: torch.Tensor, more: Any, factor: float) -> torch.Tensor:
+        seen.append((x.shape, more["pair"][1].shape, factor))
+        return x
+
+    answer_of(answer, inputs=(X, {"pair": (X, X[0])}, 0.5))
+    assert seen == [((2, 3), (3,), 0.5)]
+
+
+def test_nothing_can_be_shown_before_a_call() -> None:
+    with session(answering(lambda x: x)) as (made, _), pytest.raises(RuntimeError, match="no call"):
+        made.outputs()
+
+
+def test_none_is_an_answer_like_any_other() -> None:
+    assert answer_of(lambda _: None)[0] == "None"
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+def test_a_sample_makes_as_many_calls_as_asked_and_keeps_the_last_output(calls: int) -> None:
+    count = iter(range(1, 100))
+    with session(answering(lambda x: x * next(count))) as (made, memory):
+        total_ns, enqueue_ns = made.sample(calls, 0)
+        made.outputs()
+        assert torch.equal(memory.output(), X * calls)
+        assert total_ns == enqueue_ns > 0
+
+
+def test_calls_and_samples_run_without_gradients() -> None:
+    modes: list[bool] = []
+
+    def answer(x: torch.Tensor) -> torch.Tensor:
+        modes.append(torch.is_grad_enabled())
+        return x
+
+    with session(answering(answer)) as (made, _):
+        made.call()
+        made.sample(2, 0)
+    assert modes == [False, False, False]
+
+
+def test_state_goes_in_and_comes_out() -> None:
+    state = {"weight": torch.full((3, 3), 2.0), "bias": torch.ones(3)}
+    with session(nn.Linear, init_inputs=[3, 3], state=state) as (made, memory):
+        made.set_state()
+        made.call()
+        made.outputs()
+        assert torch.equal(memory.output(), nn.functional.linear(X, state["weight"], state["bias"]))
+        made.get_state()
+        assert torch.equal(memory.arenas["state_out"].data, memory.arenas["state"].data)
+
+
+@pytest.mark.parametrize(("mode", "training"), [("train", True), ("eval", False), (None, True)])
+def test_the_mode_is_as_told_or_as_constructed(mode: str | None, training: bool) -> None:
+    modes: list[bool] = []
+
+    class Watching(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            modes.append(self.training)
+            return x
+
+    with session(Watching, mode=mode) as (made, _):
+        made.call()
+    assert modes == [training]
+
+
+def test_parameters_are_cast_before_their_names_are_compared() -> None:
+    state = {"weight": torch.ones(1, 3, dtype=torch.bfloat16)}
+    inputs = (X.bfloat16(),)
+    with session(
+        lambda: nn.Linear(3, 1, bias=False), inputs=inputs, state=state, dtype="bfloat16", outputs=[torch.zeros(2, 1)]
+    ) as (made, _):
+        made.call()
+        assert protocol.unpack_outputs(made.outputs())[1][0].dtype == "bfloat16"
+
+
+def test_other_parameters_than_the_references_are_refused() -> None:
+    with pytest.raises(ParameterMismatch, match="missing scale"), session(nn.Identity, state={"scale": X}):
+        pass
+
+
+@pytest.mark.parametrize("made", [lambda: 3, lambda: X, dict])
+def test_what_is_no_module_is_refused(made: Callable[[], Any]) -> None:
+    with pytest.raises(TypeError, match=r"not a torch\.nn\.Module"), session(made):
+        pass

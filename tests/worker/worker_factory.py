@@ -1,0 +1,48 @@
+"""Set-ups for sessions that run in the test's own process, on host memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from kbench import arena
+from kbench.assignment import Setup
+from kbench.layout import lay_out, take_apart, view
+
+
+class Memory:
+    """The four arenas of one pair, and what the judge would do with them."""
+
+    def __init__(self, inputs: Sequence[Any], state: dict[str, torch.Tensor], outputs: Sequence[torch.Tensor]) -> None:
+        self.template, tensors = take_apart(list(inputs))
+        self.input_slots, inputs_size = lay_out(tensors)
+        state_slots, state_size = lay_out(state.values())
+        self.state_slots = dict(zip(state, state_slots, strict=True))
+        self.output_slots, outputs_size = lay_out(outputs)
+        self.sizes = {"inputs": inputs_size, "state": state_size, "outputs": outputs_size, "state_out": state_size}
+        self.arenas = {name: arena.create(size, torch.device("cpu")) for name, size in self.sizes.items()}
+        for slot, tensor in zip(self.input_slots, tensors, strict=True):
+            view(self.arenas["inputs"].data, slot).copy_(tensor)
+        for name, tensor in state.items():
+            view(self.arenas["state"].data, self.state_slots[name]).copy_(tensor)
+
+    @property
+    def descriptors(self) -> list[int]:
+        return [made.descriptor for made in self.arenas.values()]
+
+    def setup(self, **changes: Any) -> Setup:
+        basis: dict[str, Any] = {
+            "device": "cpu", "init_inputs": [], "seed": 0, "mode": None, "dtype": None, "compile_mode": None,
+            "template": self.template, "input_slots": self.input_slots, "state_slots": self.state_slots,
+            "arenas": {name: (size, "") for name, size in self.sizes.items()},
+        }  # fmt: skip
+        return Setup(**(basis | changes))
+
+    def output(self, number: int = 0) -> torch.Tensor:
+        return view(self.arenas["outputs"].data, self.output_slots[number]).clone()
+
+    def close(self) -> None:
+        for made in self.arenas.values():
+            made.close()
