@@ -31,9 +31,8 @@ def kbench_run(*arguments: object, out: Path) -> tuple[int, dict[str, dict[str, 
 
 
 def test_the_fused_solutions_are_correct_at_the_small_size(tmp_path: Path) -> None:
-    code, records = kbench_run(
-        "problems", "solutions", "-k", "cuda", "--size", "small", "--quick", "--cache-dir", tmp_path / "c", out=tmp_path / "r"
-    )
+    options = ("-k", "cuda", "--size", "small", "--quick", "--cache-dir", tmp_path / "c")
+    code, records = kbench_run("problems", "solutions", *options, out=tmp_path / "r")
     assert {name: record["status"] for name, record in records.items()} == dict.fromkeys(records, "correct")
     assert code == 0
     assert len(records) == 3

@@ -11,6 +11,7 @@ from kbench.build import diagnostics
 from kbench.build.cache import BuildCache, cache_key
 from kbench.build.toolchain import Toolchain
 from kbench.model import Status, Verdict
+from kbench.plan.source import read_facts
 from kbench.remote.hire import Hiring, Post, hire
 from kbench.remote.link import WorkerFailed
 
@@ -59,7 +60,8 @@ def build(room: BuildRoom, *, source: str, shown_path: str, log: Path) -> Build:
         environment=room.toolchain.environment(),
     )
     start = time.monotonic()
-    with hire(room.hiring, post, load_s=room.timeout_s) as link:
+    compiles = read_facts(source).uses_extension
+    with hire(room.hiring, post, load_s=room.timeout_s if compiles else None) as link:
         try:
             link.load()
         except WorkerFailed as failed:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+_TOOLKIT = ("bin/nvcc", "include/cuda_runtime.h")
+"""What makes a folder a toolkit: an `nvcc` on the path may be a script that only calls one elsewhere."""
 DEFAULT_CUDA_ARCH = "9.0"
 """What to compile for where no GPU says otherwise: Hopper."""
 
@@ -51,7 +53,7 @@ def find_cuda_home() -> str | None:
     """The CUDA toolkit's folder: CUDA_HOME, else where nvcc lies, else /usr/local/cuda; None without an nvcc."""
     on_path = shutil.which("nvcc")
     candidates = [os.environ.get("CUDA_HOME"), on_path and str(Path(on_path).resolve().parents[1]), "/usr/local/cuda"]
-    return next((home for home in candidates if home and (Path(home) / "bin" / "nvcc").exists()), None)
+    return next((home for home in candidates if home and all((Path(home) / part).exists() for part in _TOOLKIT)), None)
 
 
 def _cpu_identity() -> str:

@@ -140,7 +140,10 @@ def _measure(job: Job, build: Build, settings: Settings, bench: Bench, findings:
     floor = _floor(bench)
     measurement, findings.log_ratios = summarise(samples, baselines=settings.baselines, verified=verified, floor=floor)
     findings.flags += measurement.flags
-    if physics.is_impossible(measurement.time_ms, floor):
+    declared = bool(job.problem.floor)
+    if not declared and physics.is_impossible(measurement.reference_ms, floor):
+        findings.flags.append("floor_doubtful")  # trusted eager beats what was counted, so the count is wrong
+    elif physics.is_impossible(measurement.time_ms, floor):
         findings.verdict = Verdict(
             status=Status.REJECTED,
             reason="below_floor",

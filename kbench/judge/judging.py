@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from kbench.errors import ProblemError
 from kbench.judge.cases import CASE_NAMES, Case, SeedSource, make_case
 from kbench.judge.desk import Desk, FormMismatch
-from kbench.judge.oracle import Expected, expect, same_bytes
+from kbench.judge.oracle import Expected, check_repeatable, expect, same_bytes
 from kbench.judge.reference import Reference
 from kbench.judge.tolerance import Tolerance, compare
 from kbench.model import Status, Verdict
@@ -31,15 +32,27 @@ class Question:
 def ask_first(reference: Reference, seeds: SeedSource) -> Question:
     """The question that also fixes the form of everything: the inputs as given. Raises ProblemError."""
     case = make_case(reference, CASE_NAMES[0], seeds.next())
-    return Question(case=case, expected=expect(reference, case))
+    check_repeatable(reference, case)
+    question = Question(case=case, expected=expect(reference, case))
+    if not _gives_numbers(question.expected):
+        raise ProblemError(
+            f"problem {reference.problem.id!r}: an output of the reference has no finite number",
+            where=str(reference.problem.path),
+            hint="nothing could be compared with it; scale its inputs or parameters",
+        )
+    return question
 
 
 def further_questions(reference: Reference, seeds: SeedSource, flags: list[str]) -> list[Question]:
-    """The other cases. One on which the reference gives no finite number proves nothing: it is left out, and said."""
+    """The other cases. One that the reference cannot do, or does with no finite number, is left out, and said."""
     questions = []
     for name in CASE_NAMES[1:]:
         case = make_case(reference, name, seeds.next())
-        expected = expect(reference, case)
+        try:
+            expected = expect(reference, case)
+        except ProblemError:  # a derived case need not suit every problem: a logarithm of negative inputs, say
+            flags.append(f"case_not_possible:{name}")
+            continue
         if _gives_numbers(expected):
             questions.append(Question(case=case, expected=expected))
         else:

@@ -16,6 +16,8 @@ from kbench.judge.tolerance import Tolerance, bracket
 from kbench.layout import flatten_output, put_together
 from kbench.model import Precision
 
+_REPEAT_TOLERANCE = 1e-2
+"""Loose: atomics may reorder sums from call to call, but nothing honest moves an output by a hundredth."""
 _LOWER_MANTISSA_BITS = {Precision.FP32: 10, Precision.TF32: 7, Precision.FP16: 3, Precision.BF16: 3}
 """Explicit mantissa bits one precision lower: TF32 below fp32, bf16 below TF32, an fp8 (e4m3) below the halves."""
 
@@ -82,6 +84,30 @@ def run_reference(reference: Reference, case: Case, *, inputs: list[torch.Tensor
     model.load_state_dict(dict(case.state))
     with _tf32(allowed=reference.problem.precision is Precision.TF32):
         return _forward(reference, model, case, inputs)
+
+
+def check_repeatable(reference: Reference, case: Case) -> None:
+    """Raise ProblemError unless the reference, given its buffers back, answers the same inputs the same way again.
+
+    One that draws random numbers in forward, or keeps state outside its buffers, has no answer to be held to.
+    """
+    model = reference.model()
+    answers = []
+    for _ in range(2):
+        model.load_state_dict(dict(case.state))
+        inputs = [tensor.clone() for tensor in case.inputs.tensors]
+        answers.append(_forward(reference, model, case, inputs).outputs)
+    for number, (first, second) in enumerate(zip(*answers, strict=True)):
+        if first.shape != second.shape or not torch.allclose(
+            _widened(first), _widened(second), rtol=_REPEAT_TOLERANCE, atol=_REPEAT_TOLERANCE, equal_nan=True
+        ):
+            raise ProblemError(
+                f"problem {reference.problem.id!r}: the reference does not agree with itself",
+                where=str(reference.problem.path),
+                why=f"a second forward on the same inputs gave another output {number}: it is random, or it keeps "
+                "state outside its buffers",
+                hint="make it a function of its inputs, parameters and buffers (dropout: p=0, or mode: eval)",
+            )
 
 
 def run_in_fp64(reference: Reference, case: Case, *, mantissa_bits: int | None = None) -> Ran:

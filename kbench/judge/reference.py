@@ -107,7 +107,7 @@ def blamed_on(problem: Problem, what: str) -> Iterator[None]:
     """Turn whatever the block raises into a ProblemError: problem files are ours to trust, but may be wrong."""
     try:
         yield
-    except ProblemError:
+    except (ProblemError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         raise ProblemError(

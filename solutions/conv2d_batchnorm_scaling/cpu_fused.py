@@ -8,7 +8,6 @@ Sound because the moments are deviations from each segment's own mean, joined in
 order: the result does not depend on the number of threads.
 """
 
-import torch
 import torch.nn as nn
 from torch.utils.cpp_extension import load_inline
 

@@ -8,7 +8,6 @@ Sound because the moments are deviations from the mean of 16 values in registers
 in a fixed order. Nothing depends on atomics, so repeated calls agree bit for bit.
 """
 
-import torch
 import torch.nn as nn
 from torch.utils.cpp_extension import load_inline
 

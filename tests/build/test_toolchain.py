@@ -16,6 +16,8 @@ from kbench.build.toolchain import Toolchain, detect, find_cuda_home
 def make_home(path: Path) -> Path:
     (path / "bin").mkdir(parents=True)
     (path / "bin" / "nvcc").touch()
+    (path / "include").mkdir()
+    (path / "include" / "cuda_runtime.h").touch()
     return path
 
 
@@ -90,3 +92,17 @@ def test_the_variable_comes_before_the_path(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_an_environment_without_cuda_names_none() -> None:
     assert "CUDA_HOME" not in Toolchain(cuda_home=None, cuda_arch="9.0").environment()
+
+
+@pytest.mark.usefixtures("said")
+def test_a_script_on_the_path_that_only_calls_nvcc_is_no_toolkit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "nvcc").touch()
+    named = make_home(tmp_path / "named")
+    monkeypatch.setattr(shutil, "which", lambda _: str(tmp_path / "bin" / "nvcc"))
+    monkeypatch.setenv("CUDA_HOME", str(named))
+    assert find_cuda_home() == str(named)
+    monkeypatch.delenv("CUDA_HOME")
+    assert find_cuda_home() != str(tmp_path)
