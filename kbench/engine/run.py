@@ -148,7 +148,7 @@ def staffed(
     toolchain = detect(cuda_arch=any_arch or _present_arch(prepared))
     cache = BuildCache(options.cache_dir)
     threads = usable_cores()
-    environment = server_environment(Path(sys.executable).parent, threads=threads, extra={})
+    environment = server_environment(Path(sys.executable).parent, threads=threads, extra=toolchain.environment())
     visible = _toolchain_folders(toolchain)
     hidden = _hidden_folders(options, store_path, visible=visible)
     with ForkServer(modules=SERVER_MODULES, environment=environment, visible=visible, hidden=hidden) as server:

@@ -18,7 +18,7 @@ from kbench.sandbox import confine
 from kbench.sandbox.client import ForkServer
 
 _TARGET = "kbench.worker.main:serve"
-SERVER_MODULES = ("torch", "numpy", "torch.utils.cpp_extension", "kbench.worker.main")
+SERVER_MODULES = ("numpy", "kbench.worker.preload", "kbench.worker.main")
 """What the fork server imports, once for all workers."""
 _PASSED_ON = (
     "PATH", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "CC", "CXX", "CUDA_HOME",
@@ -102,8 +102,6 @@ def server_environment(python_bin: Path, *, threads: int, extra: Mapping[str, st
     environment["PATH"] = f"{python_bin}:{environment.get('PATH', os.defpath)}"
     package = str(Path(__file__).resolve().parents[2])  # kbench may run from a source tree, uninstalled
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, environment.get("PYTHONPATH", "")]))
-    # torch's extension module asks whether CUDA is available; through the runtime that would forbid CUDA after a fork
-    environment["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     environment.update(_STEADY_HEAP)
     environment["LC_ALL"] = "C.UTF-8"  # diagnostics are read in English
     environment["OMP_NUM_THREADS"] = str(threads)
@@ -119,7 +117,7 @@ def _own_folders(scratch: Path) -> dict[str, str]:
         (scratch / name).mkdir()
         shutil.chown(scratch / name, scratch.stat().st_uid)
     own = {variable: str(scratch / name) for variable, name in folders.items()}
-    return {**own, "USER": "kbench", "LOGNAME": "kbench", "PYTORCH_NVML_BASED_CUDA_CHECK": "0"}
+    return {**own, "USER": "kbench", "LOGNAME": "kbench"}
 
 
 def _copy_libraries(libraries: Path | None, scratch: Path, uid: int | None) -> Path:

@@ -12,7 +12,7 @@ __global__ void fused(const float* product, const float* bias, float* out, int c
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= count - 4) return;
   const float4 four = *reinterpret_cast<const float4*>(product + i);
-  out[i] = fmaxf(four.x + bias[i % columns], 0.0f);
+  out[i] = fmaxf(four.x + four.y + four.z + four.w + bias[i % columns], 0.0f);
 }
 
 torch::Tensor bias_relu(torch::Tensor product, torch::Tensor bias) {
