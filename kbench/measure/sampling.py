@@ -19,6 +19,8 @@ _MOST_SAMPLES_PER_VISIT = 60
 _LEAST_BACKLOG_NS = 40_000
 _MOST_BACKLOG_NS = 20_000_000
 _BACKLOG_MARGIN = 1.5
+_DIGITS = 3
+"""Of a nanosecond per call: no clock here has more to say, and the samples' file stays small."""
 _LEAST_TIME_NS = 1e-3
 """What a claim of nothing counts as: ratios need a positive time, and the floor rejects it."""
 
@@ -121,14 +123,15 @@ def take_replicate(
 
 def _as_sample(timed: Timed, pace: Pace, replicate: int, block: int, position: int, side: str) -> Sample:
     starved = pace.backlog_ns > 0 and timed.enqueue_ns > pace.backlog_ns and timed.enqueue_ns > timed.claimed_ns / 2
+    claimed_ns = round(timed.claimed_ns / pace.calls, _DIGITS)
     return Sample(
         replicate=replicate,
         block=block,
         position=position,
         side=side,
         calls=pace.calls,
-        claimed_ns=timed.claimed_ns / pace.calls,
-        window_ns=(timed.window_ns - pace.backlog_ns) / pace.calls,
-        time_ns=max(timed.claimed_ns / pace.calls, _LEAST_TIME_NS),
+        claimed_ns=claimed_ns,
+        window_ns=round((timed.window_ns - pace.backlog_ns) / pace.calls, _DIGITS),
+        time_ns=max(claimed_ns, _LEAST_TIME_NS),
         flags=("starved",) if starved else (),
     )

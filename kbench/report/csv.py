@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kbench.model import Record
+from kbench.report.tables import in_order
 from kbench.report.text import one_line
 from kbench.store.runs import LoadedRun
 
@@ -20,7 +21,7 @@ def run_csv(run: LoadedRun) -> str:
     import pandas as pd
 
     baselines = dict.fromkeys(name for record in run.records.values() for name in record.baselines)
-    rows = [_row(record, list(baselines)) for record in run.records.values()]
+    rows = [_row(record, list(baselines)) for record in in_order(run.records.values())]
     further = [f"{one_line(name)}_{figure}" for name in baselines for figure in ("time_ms", "speedup")]
     frame = pd.DataFrame(rows, columns=[*_COLUMNS, *further, *_LAST_COLUMNS], dtype=object)
     return frame.to_csv(index=False, lineterminator="\n")

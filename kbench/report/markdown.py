@@ -29,7 +29,7 @@ def escape(text: str) -> str:
 
 def run_markdown(run: LoadedRun) -> str:
     """The page of a run: environment, table, failures."""
-    records = list(run.records.values())
+    records = tables.in_order(run.records.values())
     parts = [f"# Speedups: {escape(run.name)}"]
     environment = environment_line(run.environment)
     if environment:

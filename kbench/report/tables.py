@@ -50,6 +50,11 @@ class Failure:
     lines: tuple[str, ...]
 
 
+def in_order(records: Iterable[Record]) -> list[Record]:
+    """By problem, then solution: a file has them as they ended."""
+    return sorted(records, key=lambda record: record.key)
+
+
 def run_table(records: Iterable[Record]) -> TextTable:
     """The speedup table of a run, with a column for each baseline any record has."""
     records = list(records)

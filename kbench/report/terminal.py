@@ -28,7 +28,7 @@ _MESSAGE_WIDTH = 160
 
 def run_view(records: Mapping[Key, Record]) -> RenderableType:
     """The table of a run, the failures below it, and the totals."""
-    values = list(records.values())
+    values = tables.in_order(records.values())
     parts: list[RenderableType] = [_table(tables.run_table(values))]
     parts += [Text(line, style="yellow") for line in tables.flagged(values)]
     for failure in tables.failures(values, lines=_MESSAGE_LINES, width=_MESSAGE_WIDTH):
