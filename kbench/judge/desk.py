@@ -89,6 +89,11 @@ class Desk:
         memory = self._arenas["inputs"].data
         return all(same_bytes(view(memory, s), t) for s, t in zip(self._input_slots, drawn.tensors, strict=True))
 
+    def spoil_inputs(self) -> None:
+        """Overwrite the inputs, so that an output that was only promised cannot be computed from them any more."""
+        self._arenas["inputs"].data.fill_(_POISON)
+        self._synchronize()
+
     def put_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Lay parameters and buffers out for the worker to take."""
         memory = self._arenas["state"].data

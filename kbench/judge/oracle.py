@@ -45,6 +45,8 @@ class Expected:
     """For floating buffers that the forward changes. All other state must not change at all."""
     eager_mutates: bool
     """Whether the reference itself writes into its inputs."""
+    eager_aliases: bool
+    """Whether an output of the reference is a view of an input."""
 
     @property
     def decidable(self) -> bool:
@@ -75,6 +77,7 @@ def expect(reference: Reference, case: Case) -> Expected:
         eager_state=eager.state,
         state_budgets={n: bracket(oracle.state[n], eager.state[n], lower.state[n]) for n in changed},
         eager_mutates=mutates,
+        eager_aliases=not {_storage(t) for t in eager.outputs}.isdisjoint(_storage(t) for t in eager_inputs),
     )
 
 
@@ -141,6 +144,10 @@ def _forward(reference: Reference, model: torch.nn.Module, case: Case, inputs: l
         structure, outputs = flatten_output(model(*put_together(case.inputs.template, inputs)))
     state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     return Ran(structure=structure, outputs=tuple(tensor.detach() for tensor in outputs), state=state)
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def round_mantissa(tensor: torch.Tensor, bits: int) -> torch.Tensor:

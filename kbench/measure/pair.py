@@ -178,6 +178,8 @@ class _Checks:
 
     def _check(self, side: _LiveSide) -> Verdict | None:
         question = self._bench.question
+        if not question.expected.eager_aliases:
+            self._bench.desk.spoil_inputs()
         answer = self._bench.desk.fetch(side.link)
         case = Case(name="timed_call", seed=question.case.seed, inputs=self._feed.current, state=question.case.state)
         ran = run_in_fp64(self._bench.reference, case)
@@ -187,6 +189,7 @@ class _Checks:
             eager=tuple(t.to(e.dtype) for t, e in zip(ran.outputs, question.expected.eager, strict=True)),
             budgets=question.expected.budgets,
             oracle_state={}, eager_state={}, state_budgets={}, eager_mutates=question.expected.eager_mutates,
+            eager_aliases=question.expected.eager_aliases,
         )  # fmt: skip
         verdict = check_answer(answer, Question(case=case, expected=expected))
         if verdict is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from typing import Any
 
@@ -63,8 +64,22 @@ def test_no_lie_gains_more_than_the_slack(true_ns: float, calls: int) -> None:
         samples = bounded(
             side("eager", true_ns=2 * MS), side("solution", true_ns=true_ns, claimed_ns=claimed_ns, calls=calls)
         )
-        slack_ns = 0.25 * claimed_ns + (1.7 * MS) / calls
+        slack_ns = 0.03 * claimed_ns + (0.25 * MS) / calls
         assert all(s.time_ns >= true_ns - slack_ns for s in samples)
+
+
+@pytest.mark.parametrize(("true_ns", "claimed_ns"), [(1.0 * MS, 0.14 * MS), (1.9 * MS, 0.4 * MS), (1.5 * MS, 0.0)])
+def test_a_short_call_cannot_hide_behind_the_slack_of_one_sample(true_ns: float, claimed_ns: float) -> None:
+    samples = bounded(side("eager", true_ns=2 * MS), side("solution", true_ns=true_ns, claimed_ns=claimed_ns))
+    assert flags_of(samples, "solution") == ("clock_mismatch",)
+    assert all(s.time_ns == pytest.approx(true_ns, abs=0.1 * MS) for s in samples)
+
+
+def test_replicates_are_held_to_their_own_overhead() -> None:
+    slow = [dataclasses.replace(s, replicate=1, window_ns=s.window_ns + 5 * MS) for s in side("eager", true_ns=2 * MS)]
+    late = [dataclasses.replace(s, replicate=1, window_ns=s.window_ns + 5 * MS) for s in side("solution", true_ns=MS)]
+    judged = bounded(side("eager", true_ns=2 * MS), side("solution", true_ns=MS), slow, late)
+    assert all(s.flags == () for s in judged)
 
 
 def test_a_batch_shares_one_slack_among_its_calls() -> None:
