@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-SLOWED = "conv2d_batchnorm_scaling"
+SLOWED = "conv2d_add_scale_sigmoid_groupnorm"
 BROKEN = "conv2d_groupnorm_scale_maxpool_clamp"
 _SLOW = """
 
