@@ -1,4 +1,4 @@
-"""Conv2d, GroupNorm, *scale, MaxPool2d and clamp on the CPU, forward only.
+"""Conv2d, GroupNorm, *scale, MaxPool2d and clamp on the CPU, fused in forward.
 
 Work is split by image and group. A thread convolves one group into a buffer of its own that fits
 its cache, gathering moments row by row, and then normalises, scales, pools and clamps from there.
@@ -6,6 +6,8 @@ The convolution's output never reaches memory as a whole: only the pooled result
 
 Sound because the moments are deviations from each segment's own mean, joined in double. The
 affine step comes before the maximum, so the sign of a weight does not matter; NaNs propagate.
+
+The fused path has no backward: where autograd records, the plain operators run instead.
 """
 
 import torch
@@ -358,6 +360,8 @@ class ModelNew(nn.Module):
         self.clamp_max = clamp_max
 
     def forward(self, x):
+        if torch.is_grad_enabled():
+            return self._recorded(x)
         norm = self.group_norm
         return _extension.conv_groupnorm_pool_clamp(
             x,
@@ -372,3 +376,8 @@ class ModelNew(nn.Module):
             self.clamp_min,
             self.clamp_max,
         )
+
+    def _recorded(self, x):
+        """The same function out of operators that autograd knows."""
+        pooled = nn.functional.max_pool2d(self.group_norm(self.conv(x)) * self.scale, self.maxpool_kernel_size)
+        return torch.clamp(pooled, self.clamp_min, self.clamp_max)

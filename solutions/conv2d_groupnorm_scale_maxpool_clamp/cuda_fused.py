@@ -1,4 +1,4 @@
-"""Conv2d, GroupNorm, *scale, MaxPool2d and clamp on CUDA, forward only.
+"""Conv2d, GroupNorm, *scale, MaxPool2d and clamp on CUDA, fused in forward.
 
 cuDNN convolves; one pass gathers each group's moments, a second reads each pooling window,
 normalises, scales, takes the maximum and clamps, and writes only the pooled result.
@@ -6,6 +6,8 @@ normalises, scales, takes the maximum and clamps, and writes only the pooled res
 Sound because the moments are deviations from the mean of 16 values in registers, joined in double
 in a fixed order. The affine step comes before the maximum, so the sign of a weight does not
 matter; NaNs propagate. Nothing depends on atomics, so repeated calls agree bit for bit.
+
+The fused path has no backward: where autograd records, the plain operators run instead.
 """
 
 import torch
@@ -382,6 +384,8 @@ class ModelNew(nn.Module):
         self.clamp_max = clamp_max
 
     def forward(self, x):
+        if torch.is_grad_enabled():
+            return self._recorded(x)
         norm = self.group_norm
         return _extension.conv_groupnorm_pool_clamp(
             x,
@@ -396,3 +400,8 @@ class ModelNew(nn.Module):
             self.clamp_min,
             self.clamp_max,
         )
+
+    def _recorded(self, x):
+        """The same function out of operators that autograd knows."""
+        pooled = nn.functional.max_pool2d(self.group_norm(self.conv(x)) * self.scale, self.maxpool_kernel_size)
+        return torch.clamp(pooled, self.clamp_min, self.clamp_max)
