@@ -86,8 +86,14 @@ def start(
             stdout=stdout,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            preexec_fn=_heed_interrupts,
         )
     return CliProcess(process, marker, stdout_path)
+
+
+def _heed_interrupts() -> None:
+    """As on a terminal, even where the tests themselves run in a shell's background, which ignores interrupts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def stray_processes(*needles: str) -> dict[int, str]:
