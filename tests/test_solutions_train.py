@@ -23,6 +23,10 @@ def load_without_building(path: Path) -> types.ModuleType:
     return module
 
 
+def test_there_are_solutions_for_every_problem() -> None:
+    assert {path.parent.name for path in SOLUTIONS} == {path.stem for path in ROOT.glob("problems/*.py")}
+
+
 @pytest.mark.parametrize("path", SOLUTIONS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_gradients_are_the_references(path: Path) -> None:
     problem: dict[str, Any] = {}

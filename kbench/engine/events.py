@@ -21,13 +21,3 @@ class Listener(Protocol):
     def note(self, text: str) -> None:
         """Something worth a line of its own."""
         ...
-
-
-class Silence:
-    """A listener that does not care."""
-
-    def stage(self, pair: str, stage: str) -> None: ...
-
-    def ended(self, record: Record) -> None: ...
-
-    def note(self, text: str) -> None: ...

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -48,11 +47,6 @@ class Reference:
                 raise ProblemError(f"problem {problem.id!r} defines no {name}", where=str(problem.path))
         with blamed_on(problem, "get_init_inputs() failed"), _seeded(CONSTRUCTION_SEED):
             self.init_inputs: list[Any] = list(self._module.get_init_inputs())
-
-    @property
-    def module(self) -> types.ModuleType:
-        """The executed problem file."""
-        return self._module
 
     @property
     def dtype(self) -> torch.dtype | None:
