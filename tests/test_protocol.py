@@ -6,6 +6,7 @@ import math
 import socket
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from kbench.protocol import (
     HEADER_BYTES,
     MAX_DIMS,
     MAX_TEXT_BYTES,
+    Answer,
     Channel,
     DeadlinePassed,
     Failure,
@@ -149,7 +151,7 @@ def test_sending_to_a_closed_peer_is_a_lost_peer(pair: tuple[Channel, socket.soc
     channel, theirs = pair
     theirs.close()
     with pytest.raises(PeerGone):
-        channel.send(Kind.CALL, 1, timeout_s=WITHIN_S)
+        channel.send(Kind.SAMPLE, 1, timeout_s=WITHIN_S)
 
 
 @given(data=st.binary(max_size=200), limit=st.integers(0, 64))
@@ -219,85 +221,82 @@ def test_no_failure_a_worker_can_claim_is_named_after_us() -> None:
     assert {failure.name for failure in Failure}.isdisjoint({"SETUP", "INFRA"})
 
 
-@given(calls=st.integers(0, 2**32 - 1), backlog_ns=st.integers(0, 2**64 - 1))
-def test_a_sample_request_comes_back_as_it_was_packed(calls: int, backlog_ns: int) -> None:
-    assert protocol.unpack_sample(protocol.pack_sample(calls, backlog_ns)) == (calls, backlog_ns)
+@given(calls=st.integers(0, 2**32 - 1), gate=st.integers(0, 2**32 - 1))
+def test_a_sample_request_comes_back_as_it_was_packed(calls: int, gate: int) -> None:
+    assert protocol.unpack_sample(protocol.pack_sample(calls, gate)) == (calls, gate)
 
 
-@given(total=st.floats(0, allow_nan=False, allow_infinity=False), enqueue=st.floats(0, 1e12))
-def test_times_come_back_as_they_were_packed(total: float, enqueue: float) -> None:
-    assert protocol.unpack_sampled(protocol.pack_sampled(total, enqueue)) == (total, enqueue)
+U64 = st.integers(0, 2**64 - 1)
+FORMS = st.lists(
+    st.builds(
+        lambda dtype, dims: OutputForm(
+            dtype=dtype, shape=tuple(size for size, _ in dims), strides=tuple(stride for _, stride in dims)
+        ),
+        st.sampled_from(DTYPES),
+        st.lists(st.tuples(U64, U64), max_size=MAX_DIMS),
+    ),
+    max_size=8,
+).map(tuple)
+TIMES = st.floats(0, allow_nan=False, allow_infinity=False)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+
+
+def answer(total_ns: float = 1.0, enqueue_ns: float = 1.0, structure: str = "T", forms: Any = ()) -> Answer:
+    return Answer(total_ns=total_ns, enqueue_ns=enqueue_ns, structure=structure, forms=tuple(forms))
+
+
+@given(total=TIMES, enqueue=TIMES, structure=TEXT, forms=FORMS)
+def test_an_answer_comes_back_as_it_was_packed_and_fits_what_is_predicted(
+    total: float, enqueue: float, structure: str, forms: tuple[OutputForm, ...]
+) -> None:
+    said = answer(total, enqueue, structure, forms)
+    payload = protocol.pack_sampled(said)
+    assert protocol.unpack_sampled(payload) == said
+    assert len(payload) <= protocol.sampled_bytes(len(forms), structure)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, -1.0, -5e-324])
 def test_times_that_are_no_times_are_violations(bad: float) -> None:
     for times in ((bad, 1.0), (1.0, bad)):
         with pytest.raises(Violation, match="claimed"):
-            protocol.unpack_sampled(protocol.pack_sampled(*times))
+            protocol.unpack_sampled(protocol.pack_sampled(answer(*times)))
 
 
-@given(payload=st.binary(max_size=40))
-def test_random_times_are_times_or_a_violation(payload: bytes) -> None:
-    try:
-        times = protocol.unpack_sampled(payload)
-    except Violation:
-        return
-    assert len(payload) == protocol.SAMPLED_BYTES and all(math.isfinite(t) and t >= 0 for t in times)
-
-
-FORMS = st.lists(
-    st.builds(
-        OutputForm,
-        dtype=st.sampled_from(DTYPES),
-        shape=st.lists(st.integers(0, 2**64 - 1), max_size=MAX_DIMS).map(tuple),
-    ),
-    max_size=8,
-).map(tuple)
-
-
-@given(structure=st.text(st.characters(exclude_categories=["Cs"]), max_size=60), forms=FORMS)
-def test_outputs_come_back_as_they_were_packed_and_fit_what_is_predicted(
-    structure: str, forms: tuple[OutputForm, ...]
-) -> None:
-    payload = protocol.pack_outputs(structure, forms)
-    assert protocol.unpack_outputs(payload) == (structure, forms)
-    assert len(payload) <= protocol.outputs_bytes(len(forms), structure)
-
-
-@given(structure=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9), forms=FORMS, data=st.data())
-def test_outputs_with_a_byte_missing_or_left_over_are_a_violation(
+@given(structure=TEXT.filter(bool), forms=FORMS, data=st.data())
+def test_an_answer_with_a_byte_missing_or_left_over_is_a_violation(
     structure: str, forms: tuple[OutputForm, ...], data: st.DataObject
 ) -> None:
-    payload = protocol.pack_outputs(structure, forms)
+    payload = protocol.pack_sampled(answer(structure=structure, forms=forms))
     cut = data.draw(st.integers(0, len(payload) - 1))
     for wrong in (payload[:cut], payload + b"\0"):
         with pytest.raises(Violation):
-            protocol.unpack_outputs(wrong)
+            protocol.unpack_sampled(wrong)
 
 
-@given(payload=st.binary(max_size=120))
-def test_random_outputs_are_outputs_or_a_violation(payload: bytes) -> None:
+@given(payload=st.binary(max_size=160))
+def test_random_bytes_are_an_answer_or_a_violation(payload: bytes) -> None:
     try:
-        structure, forms = protocol.unpack_outputs(payload)
+        said = protocol.unpack_sampled(payload)
     except Violation:
         return
-    assert isinstance(structure, str) and len(forms) == struct.unpack_from("<H", payload)[0]
+    assert math.isfinite(said.total_ns) and said.total_ns >= 0
+    assert len(said.forms) == struct.unpack_from("<H", payload, 16)[0]
 
 
 def test_too_many_dimensions_are_a_violation() -> None:
-    form = OutputForm(dtype="float32", shape=(1,) * (MAX_DIMS + 1))
+    form = OutputForm(dtype="float32", shape=(1,) * (MAX_DIMS + 1), strides=(1,) * (MAX_DIMS + 1))
     with pytest.raises(Violation, match="17 dimensions"):
-        protocol.unpack_outputs(protocol.pack_outputs("T", [form]))
+        protocol.unpack_sampled(protocol.pack_sampled(answer(forms=[form])))
 
 
 def test_an_unknown_dtype_arrives_as_unknown() -> None:
-    payload = protocol.pack_outputs("T", [OutputForm(dtype="quint8", shape=())])
-    assert protocol.unpack_outputs(payload)[1] == (OutputForm(dtype="unknown", shape=()),)
+    payload = protocol.pack_sampled(answer(forms=[OutputForm(dtype="quint8", shape=(), strides=())]))
+    assert protocol.unpack_sampled(payload).forms == (OutputForm(dtype="unknown", shape=(), strides=()),)
 
 
 def test_a_wrong_answer_of_many_tensors_fits_where_one_is_due() -> None:
     """So that its author reads about the structure, not about the protocol."""
-    forms = [OutputForm(dtype="float32", shape=(2,) * MAX_DIMS)] * protocol.MAX_OUTPUTS
-    payload = protocol.pack_outputs("(" + "T," * 100_000, forms)
-    assert len(payload) <= protocol.outputs_bytes(1, "T")
-    assert len(protocol.unpack_outputs(payload)[1]) == protocol.MAX_OUTPUTS
+    form = OutputForm(dtype="float32", shape=(2,) * MAX_DIMS, strides=(1,) * MAX_DIMS)
+    payload = protocol.pack_sampled(answer(structure="(" + "T," * 100_000, forms=[form] * 300))
+    assert len(payload) <= protocol.sampled_bytes(1, "T")
+    assert len(protocol.unpack_sampled(payload).forms) == protocol.MAX_OUTPUTS

@@ -15,7 +15,7 @@ LAYERS = (
     {"errors", "model", "stats", "problem_module"},
     {"protocol", "layout", "extract"},
     {"machine", "plan", "arena", "assignment", "store"},
-    {"config", "sandbox", "compare"},
+    {"config", "sandbox", "compare", "page"},
     {"worker", "report"},
     {"remote"},
     {"build", "judge"},

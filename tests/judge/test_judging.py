@@ -28,7 +28,7 @@ from judge.judge_factory import (
     verdict_of,
 )
 from kbench.judge.cases import CASE_NAMES, SeedSource, make_case
-from kbench.judge.desk import FormMismatch
+from kbench.judge.desk import Refusal
 from kbench.judge.judging import Question, ask_first, check_answer, further_questions
 from kbench.judge.oracle import expect, round_mantissa
 from kbench.model import Precision, Status
@@ -231,7 +231,7 @@ def test_each_of_several_outputs_is_judged_and_named(tmp_path: Path) -> None:
 
 def test_a_wrong_form_is_the_verdict_as_it_stands(tmp_path: Path) -> None:
     question = questions_of(tmp_path, GELU)[0]
-    verdict = check_answer(FormMismatch(reason="shape", message="output 0 has shape [1]"), question)
+    verdict = check_answer(Refusal(reason="shape", message="output 0 has shape [1]"), question)
     assert verdict is not None and (verdict.reason, verdict.status) == ("shape", Status.INCORRECT)
     assert "case as_given" in verdict.message
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from kbench.measure.summary import summarise
+from kbench.measure.summary import Taken, summarise
 from kbench.model import Sample
 from kbench.stats import t_quantile
 
@@ -20,13 +20,17 @@ def samples_of(times: Times) -> list[Sample]:
     return [
         Sample(
             replicate=p, block=b, position=0, side=side, claimed_ns=1.0, window_ns=1.0, calls=1, time_ns=ms * 1e6,
-            flags=("starved",) if side == "eager" else (),
+            flags=("odd",) if side == "eager" else (),
         )
         for side, replicates in times.items()
         for p, blocks in enumerate(replicates)
         for b, block in enumerate(blocks)
         for ms in block
     ]  # fmt: skip
+
+
+def taken(times: Times, *, verified: int = 0) -> Taken:
+    return Taken(samples=tuple(samples_of(times)), timed_calls=20, verified_calls=verified)
 
 
 RECORDED: Times = {
@@ -37,24 +41,24 @@ RECORDED: Times = {
 
 
 def test_the_speedup_is_the_mean_of_the_replicates_median_log_ratios() -> None:
-    measured, logs = summarise(samples_of(RECORDED), baselines=("eager", "compile"), verified=9, floor=0.3)
+    measured, logs = summarise(taken(RECORDED, verified=9), baselines=("eager", "compile"), floor=0.3)
     # Blocks of replicate 0: 4/2 and 8/2; of replicate 1: 2/0.5 and 2/1.
     expected = [statistics.median([math.log(2), math.log(4)]), statistics.median([math.log(4), math.log(2)])]
     assert logs == pytest.approx(expected)
     assert measured.speedup.value == pytest.approx(math.exp(statistics.mean(expected)))
     assert measured.speedup.low == pytest.approx(measured.speedup.value)
-    assert (measured.replicates, measured.verified_calls) == (2, 9)
+    assert (measured.replicates, measured.timed_calls, measured.verified_calls) == (2, 20, 9)
 
 
 def test_times_are_medians_over_blocks_of_medians_within() -> None:
-    measured, _ = summarise(samples_of(RECORDED), baselines=("eager", "compile"), verified=0, floor=0.3)
+    measured, _ = summarise(taken(RECORDED), baselines=("eager", "compile"), floor=0.3)
     assert measured.reference_ms == pytest.approx(3.0)  # of 4, 8, 2, 2
     assert measured.time_ms == pytest.approx(1.5)  # of 2, 2, 0.5, 1
     assert measured.sol_fraction == pytest.approx(0.3 / 1.5)
 
 
 def test_a_further_baseline_has_figures_of_its_own() -> None:
-    measured, _ = summarise(samples_of(RECORDED), baselines=("eager", "compile"), verified=0, floor=None)
+    measured, _ = summarise(taken(RECORDED), baselines=("eager", "compile"), floor=None)
     assert set(measured.baselines) == {"compile"}
     further = measured.baselines["compile"]
     assert further["time_ms"] == pytest.approx(1.5)
@@ -65,7 +69,7 @@ def test_a_further_baseline_has_figures_of_its_own() -> None:
 def test_the_interval_is_students_over_replicates() -> None:
     d = [0.1, 0.3, 0.2]
     times = {"eager": [[[math.exp(x)]] for x in d], "solution": [[[1.0]]] * 3}
-    measured, logs = summarise(samples_of(times), baselines=("eager",), verified=0, floor=None)
+    measured, logs = summarise(taken(times), baselines=("eager",), floor=None)
     assert logs == pytest.approx(d)
     half = t_quantile(2) * statistics.stdev(d) / math.sqrt(3)
     assert measured.speedup.low == pytest.approx(math.exp(0.2 - half))
@@ -73,18 +77,16 @@ def test_the_interval_is_students_over_replicates() -> None:
 
 
 def test_one_replicate_bounds_nothing() -> None:
-    measured, _ = summarise(
-        samples_of({"eager": [[[2.0]]], "solution": [[[1.0]]]}), baselines=("eager",), verified=0, floor=None
-    )
+    measured, _ = summarise(taken({"eager": [[[2.0]]], "solution": [[[1.0]]]}), baselines=("eager",), floor=None)
     assert measured.speedup.value == pytest.approx(2.0)
     assert (measured.speedup.low, measured.speedup.high) == (0.0, math.inf)
 
 
 def test_only_the_solutions_flags_are_the_measurements() -> None:
-    measured, _ = summarise(samples_of(RECORDED), baselines=("eager",), verified=0, floor=None)
+    measured, _ = summarise(taken(RECORDED), baselines=("eager",), floor=None)
     assert measured.flags == ()
 
 
 def test_all_samples_are_kept() -> None:
-    samples = samples_of(RECORDED)
-    assert summarise(samples, baselines=("eager",), verified=0, floor=None)[0].samples == tuple(samples)
+    samples = taken(RECORDED)
+    assert summarise(samples, baselines=("eager",), floor=None)[0].samples == samples.samples

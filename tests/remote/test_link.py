@@ -15,8 +15,8 @@ from kbench import protocol
 from kbench.assignment import Task
 from kbench.errors import InfraError
 from kbench.model import Status, Verdict
-from kbench.protocol import Failure, Kind, OutputForm
-from kbench.remote.link import Deadlines, Timed, WorkerFailed, WorkerLink
+from kbench.protocol import Answer, Failure, Kind, OutputForm
+from kbench.remote.link import Deadlines, WorkerFailed, WorkerLink
 from kbench.sandbox.client import Confined, Ending
 
 NONCE = bytes(range(16))
@@ -111,12 +111,12 @@ def test_a_request_carries_kind_number_and_nonce(scene: Scene) -> None:
         (Kind.FAILED, protocol.pack_failed(Failure.LOAD, 0, ""), {"sequence": 2}, "carried number 2"),
         (Kind.DONE, b"", {"nonce": bytes(16)}, "wrong nonce"),
         (Kind.DONE, b"x", {}, "announced 1 bytes"),
-        (Kind.OUTPUTS, b"", {}, "LOAD was answered by OUTPUTS"),
+        (Kind.SAMPLED, b"", {}, "LOAD was answered by SAMPLED"),
         (Kind.LOAD, b"", {}, "LOAD was answered by LOAD"),
         (200, b"", {}, "unknown kind 200"),
         (Kind.FAILED, b"", {}, "too short"),
         (Kind.FAILED, struct.pack("<HI", 99, 0), {}, "unknown failure 99"),
-        (Kind.FAILED, struct.pack("<HI", 9, 0), {}, "unknown failure 9"),
+        (Kind.FAILED, struct.pack("<HI", 10, 0), {}, "unknown failure 10"),
     ],
 )
 def test_a_violation_ends_the_worker_as_a_protocol_error(
@@ -161,21 +161,19 @@ def test_an_answer_kept_for_later_does_not_fit_the_next_request(scene: Scene) ->
 
 @pytest.mark.parametrize(
     ("ask", "stage"),
-    [("load", "load"), ("set_state", "state"), ("get_state", "state"), ("call", "call"), ("sample", "timed_call")],
+    [("load", "load"), ("set_state", "state"), ("get_state", "state"), ("end_sample", "call")],
 )
 def test_silence_is_a_timeout_that_names_the_stage(ask: str, stage: str) -> None:
     ours, theirs = socket.socketpair()
     process = FakeProcess()
     deadlines = Deadlines(load_s=0.001, call_s=0.001)
     link = WorkerLink(TASK, process=cast(Confined, process), connection=ours, deadlines=deadlines)
-    options: dict[str, Any] = {
-        "call": {"expected": 1, "structure": "T"}, "sample": {"calls": 1, "backlog_ns": 0},
-    }  # fmt: skip
+    options: dict[str, Any] = {"end_sample": {"expected": 1, "structure": "T", "timeout_s": 0.001}}
     with ours, theirs, pytest.raises(WorkerFailed) as failed:
         getattr(link, ask)(**options.get(ask, {}))
     verdict = failed.value.verdict
     assert (verdict.status, verdict.reason) == (Status.TIMEOUT, stage)
-    assert "0.001 s" in verdict.message and process.killed
+    assert "no answer within" in verdict.message and process.killed
 
 
 def test_silence_of_a_worker_killed_for_its_memory_is_out_of_memory() -> None:
@@ -236,6 +234,7 @@ def test_a_worker_that_hangs_up_and_lives_on_is_no_fault_of_ours(scene: Scene) -
         (Failure.OUT_OF_MEMORY, Status.OUT_OF_MEMORY, "allocation"),
         (Failure.DEVICE_FAULT, Status.RUNTIME_ERROR, "device_fault"),
         (Failure.STRUCTURE, Status.INCORRECT, "structure"),
+        (Failure.OUTPUT_DEVICE, Status.INCORRECT, "device"),
     ],
 )
 def test_a_confessed_failure_is_taken_at_its_word(scene: Scene, failure: Failure, status: Status, reason: str) -> None:
@@ -267,36 +266,48 @@ def test_a_failure_without_words_still_has_a_message(scene: Scene) -> None:
     assert scene.verdict().message == "no message"
 
 
-def test_outputs_come_as_structure_and_forms(scene: Scene) -> None:
-    forms = (OutputForm(dtype="float32", shape=(2, 3)),)
-    scene.will_answer(Kind.OUTPUTS, protocol.pack_outputs("T", forms))
-    assert scene.link.call(expected=1, structure="T") == ("T", forms)
-    scene.will_answer(Kind.OUTPUTS, protocol.pack_outputs("T", forms), sequence=2)
-    assert scene.link.fetch(expected=1, structure="T") == ("T", forms)
+FORMS = (OutputForm(dtype="float32", shape=(2, 3), strides=(3, 1)),)
+ANSWER = Answer(total_ns=5e15, enqueue_ns=2.0, structure="T", forms=FORMS)
 
 
-def test_malformed_outputs_are_a_protocol_error(scene: Scene) -> None:
-    scene.will_answer(Kind.OUTPUTS, protocol.pack_outputs("T", [])[:-1])
+def sample(scene: Scene) -> Answer:
+    scene.link.begin_sample(calls=3, gate=40)
+    return scene.link.end_sample(expected=1, structure="T", timeout_s=5.0)
+
+
+def test_a_sample_asks_for_its_calls_and_brings_the_claim_and_the_forms(scene: Scene) -> None:
+    scene.will_answer(Kind.SAMPLED, protocol.pack_sampled(ANSWER))
+    assert sample(scene) == ANSWER
+    assert scene.worker.recv(4096)[48:] == protocol.pack_sample(3, 40)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        protocol.pack_sampled(ANSWER)[:-1],
+        struct.pack("<ddHH", float("nan"), 0.0, 0, 0),
+        struct.pack("<ddHH", float("inf"), 0.0, 0, 0),
+        struct.pack("<ddHH", -1.0, 0.0, 0, 0),
+        bytes(protocol.sampled_bytes(1, "T") + 1),
+    ],
+    ids=["cut", "nan", "inf", "negative", "oversized"],
+)
+def test_a_malformed_sample_is_a_protocol_error(scene: Scene, payload: bytes) -> None:
+    scene.will_answer(Kind.SAMPLED, payload)
     with pytest.raises(WorkerFailed) as failed:
-        scene.link.call(expected=1, structure="T")
+        sample(scene)
     assert failed.value.verdict.status is Status.PROTOCOL_ERROR
     assert scene.process.killed
 
 
-def test_a_sample_carries_the_claim_and_a_window_of_our_own(scene: Scene) -> None:
-    scene.will_answer(Kind.SAMPLED, protocol.pack_sampled(5e15, 2.0))
-    timed = scene.link.sample(calls=3, backlog_ns=40_000)
-    assert timed == Timed(claimed_ns=5e15, enqueue_ns=2.0, window_ns=timed.window_ns)
-    assert 0 < timed.window_ns < 5e15
-    assert scene.worker.recv(4096)[48:] == protocol.pack_sample(3, 40_000)
-
-
-@pytest.mark.parametrize("claim", [float("nan"), float("inf"), -1.0])
-def test_an_impossible_time_is_a_protocol_error(scene: Scene, claim: float) -> None:
-    scene.will_answer(Kind.SAMPLED, struct.pack("<dd", claim, 0.0))
-    with pytest.raises(WorkerFailed) as failed:
-        scene.link.sample(calls=1, backlog_ns=0)
-    assert failed.value.verdict.status is Status.PROTOCOL_ERROR
+def test_news_is_an_answer_or_the_end(scene: Scene) -> None:
+    assert not scene.link.has_news()
+    scene.will_answer(Kind.DONE)
+    assert scene.link.has_news()
+    scene.link.load()
+    assert not scene.link.has_news()
+    scene.worker.close()
+    assert scene.link.has_news()
 
 
 def test_leaving_the_link_ends_the_process(scene: Scene) -> None:

@@ -73,12 +73,12 @@ def started(folder: Path, forward: str, memory: Memory) -> Worker:
 
 def test_a_good_candidate_answers_every_request(tmp_path: Path, memory: Memory) -> None:
     worker = Worker(tmp_path, GOOD, memory)
-    kinds = [Kind.LOAD, Kind.CONSTRUCT, Kind.SET_STATE, Kind.CALL, Kind.GET_STATE, Kind.SAMPLE, Kind.FETCH]
-    answers = [worker.ask(kind) for kind in kinds]
-    done, outputs, sampled = Kind.DONE, Kind.OUTPUTS, Kind.SAMPLED
-    assert [kind for kind, _ in answers] == [done, done, done, outputs, done, sampled, outputs]
-    assert protocol.unpack_sampled(answers[5][1])[0] > 0
+    answers = [worker.ask(kind) for kind in (Kind.LOAD, Kind.CONSTRUCT, Kind.SET_STATE, Kind.SAMPLE, Kind.GET_STATE)]
+    done = Kind.DONE
+    assert [kind for kind, _ in answers] == [done, done, done, Kind.SAMPLED, done]
+    assert protocol.unpack_sampled(answers[3][1]).total_ns > 0
     assert torch.equal(memory.output(), X + 1)
+    assert torch.equal(memory.output(call=1), X + 1)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,6 @@ def test_a_module_that_cannot_be_constructed(tmp_path: Path, memory: Memory, bod
     assert worker.failure(Kind.CONSTRUCT)[0] is failure
 
 
-@pytest.mark.parametrize("kind", [Kind.CALL, Kind.SAMPLE])
 @pytest.mark.parametrize(
     ("forward", "failure", "says"),
     [
@@ -147,31 +146,36 @@ def test_a_module_that_cannot_be_constructed(tmp_path: Path, memory: Memory, bod
     ],
 )
 def test_an_exception_in_forward_is_named_at_its_line(
-    tmp_path: Path, memory: Memory, forward: str, failure: Failure, says: str, kind: Kind
+    tmp_path: Path, memory: Memory, forward: str, failure: Failure, says: str
 ) -> None:
-    found, line, text = started(tmp_path, forward, memory).failure(kind)
+    found, line, text = started(tmp_path, forward, memory).failure(Kind.SAMPLE)
     assert (found, line) == (failure, 5)
     assert says in text
 
 
 def test_an_output_that_cannot_be_described_is_a_structure_failure(tmp_path: Path, memory: Memory) -> None:
     worker = started(tmp_path, "return object()", memory)
-    assert worker.failure(Kind.CALL) == (Failure.STRUCTURE, 0, "an output holds a object")
+    assert worker.failure(Kind.SAMPLE) == (Failure.STRUCTURE, 0, "an output holds a object")
+
+
+def test_an_output_on_another_device_is_a_failure_of_its_own(tmp_path: Path, memory: Memory) -> None:
+    worker = started(tmp_path, "return x.to('meta')", memory)
+    assert worker.failure(Kind.SAMPLE) == (Failure.OUTPUT_DEVICE, 0, "output 0 lies on meta instead of cpu")
 
 
 def test_a_failure_is_answered_and_the_next_request_too(tmp_path: Path, memory: Memory) -> None:
     worker = started(tmp_path, "raise ValueError", memory)
-    assert worker.failure(Kind.CALL)[0] is Failure.RUNTIME
+    assert worker.failure(Kind.SAMPLE)[0] is Failure.RUNTIME
     assert worker.ask(Kind.GET_STATE) == (Kind.DONE, b"")
 
 
-@pytest.mark.parametrize("kind", [Kind.CALL, Kind.SAMPLE, Kind.FETCH, Kind.SET_STATE, Kind.GET_STATE, Kind.DONE])
+@pytest.mark.parametrize("kind", [Kind.SAMPLE, Kind.SET_STATE, Kind.GET_STATE, Kind.DONE])
 def test_a_request_out_of_order_is_answered_as_a_failure(tmp_path: Path, memory: Memory, kind: Kind) -> None:
     assert Worker(tmp_path, GOOD, memory).failure(kind)[0] is Failure.RUNTIME
 
 
 def test_what_is_no_request_is_answered_as_a_failure(tmp_path: Path, memory: Memory) -> None:
-    assert "OUTPUTS is not a request" in started(tmp_path, "return x", memory).failure(Kind.OUTPUTS)[2]
+    assert "SAMPLED is not a request" in started(tmp_path, "return x", memory).failure(Kind.SAMPLED)[2]
 
 
 def test_a_line_number_a_candidate_made_up_does_not_end_the_worker(tmp_path: Path, memory: Memory) -> None:
@@ -188,6 +192,6 @@ def test_a_long_traceback_keeps_its_end(tmp_path: Path, memory: Memory) -> None:
 def test_a_reference_runs_with_the_constants_of_its_size(tmp_path: Path, memory: Memory) -> None:
     source = "n = 1\n" + GOOD.replace("ModelNew", "Model").replace("x + 1", "x + n")
     worker = Worker(tmp_path, source, memory, role="reference", class_name="Model", overrides={"n": 5})
-    for kind in (Kind.LOAD, Kind.CONSTRUCT, Kind.CALL):
+    for kind in (Kind.LOAD, Kind.CONSTRUCT, Kind.SAMPLE):
         worker.ask(kind)
     assert torch.equal(memory.output(), X + 5)

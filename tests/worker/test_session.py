@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,10 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from kbench import protocol
 from kbench.layout import view
 from kbench.protocol import OutputForm
-from kbench.worker.session import Session, StructureError
+from kbench.worker.session import Session, StructureError, WrongDevice
 from kbench.worker.state import ParameterMismatch
 from worker.worker_factory import Memory
 
@@ -40,25 +40,55 @@ def session(
 
 def answer_of(answer: Callable[..., Any], **scene: Any) -> tuple[str, tuple[OutputForm, ...]]:
     with session(answering(answer), **scene) as (made, _):
-        made.call()
-        return protocol.unpack_outputs(made.outputs())
+        said = made.sample(1, 0)
+        return said.structure, said.forms
 
 
 def test_a_call_reads_its_inputs_and_lays_its_output_into_shared_memory() -> None:
     with session(answering(lambda x: x * 2)) as (made, memory):
-        made.call()
-        structure, forms = protocol.unpack_outputs(made.outputs())
-        assert (structure, forms) == ("T", (OutputForm(dtype="float32", shape=(2, 3)),))
+        said = made.sample(1, 0)
+        assert (said.structure, said.forms) == ("T", (OutputForm(dtype="float32", shape=(2, 3), strides=(3, 1)),))
+        assert said.total_ns == said.enqueue_ns > 0
         assert torch.equal(memory.output(), X * 2)
 
 
-def test_new_values_at_the_same_place_are_seen_by_the_next_call() -> None:
+def test_calls_in_a_row_have_inputs_and_outputs_of_their_own() -> None:
     with session(answering(lambda x: x * 2)) as (made, memory):
-        made.call()
-        view(memory.arenas["inputs"].data, memory.input_slots[0]).fill_(5)
-        made.call()
-        made.outputs()
+        for call in range(3):
+            memory.input(call=call).fill_(call)
+        made.sample(3, 0)
+        assert [float(memory.output(call=call)[0, 0]) for call in range(3)] == [0.0, 2.0, 4.0]
+
+
+def test_a_module_that_returns_the_same_memory_twice_shows_it() -> None:
+    static = torch.zeros(2, 3)
+    with session(answering(lambda x: static.copy_(x))) as (made, memory):
+        memory.input(call=1).fill_(7)
+        made.sample(2, 0)
+        assert torch.equal(memory.output(call=0), memory.output(call=1))
+
+
+def test_new_values_at_the_same_place_are_seen_by_the_next_sample() -> None:
+    with session(answering(lambda x: x * 2)) as (made, memory):
+        made.sample(1, 0)
+        memory.input().fill_(5)
+        made.sample(1, 0)
         assert torch.equal(memory.output(), torch.full((2, 3), 10.0))
+
+
+def test_calls_of_one_sample_that_differ_in_form_are_a_structure_error() -> None:
+    shapes = iter([X, X[0]])
+    module = answering(lambda _: next(shapes))
+    with session(module) as (made, _), pytest.raises(StructureError, match="call 2 in a row"):
+        made.sample(2, 0)
+
+
+def test_memory_that_a_forward_gets_and_does_not_write_holds_poison() -> None:
+    big = torch.zeros(400, 400)
+    with session(answering(lambda _: torch.empty(400, 400)), inputs=(X,), outputs=(big,)) as (made, memory):
+        made.sample(1, 0)
+        made.sample(1, 0)
+        assert memory.output().isnan().all()
 
 
 @pytest.mark.parametrize(
@@ -93,29 +123,40 @@ def test_an_output_that_holds_itself_is_a_structure_error() -> None:
 
 def test_an_output_too_large_for_its_place_is_described_and_not_written() -> None:
     with session(answering(lambda _: torch.ones(1000))) as (made, memory):
-        made.call()
-        assert protocol.unpack_outputs(made.outputs())[1][0].shape == (1000,)
+        assert made.sample(1, 0).forms[0].shape == (1000,)
         assert not memory.arenas["outputs"].data.any()
 
 
-def test_many_tensors_are_cut_to_what_may_be_sent() -> None:
-    _, forms = answer_of(lambda _: [X] * 300)
-    assert len(forms) == protocol.MAX_OUTPUTS
-
-
-def test_a_strided_output_arrives_in_row_major_order() -> None:
-    with session(answering(lambda x: x.t()), outputs=[X.t().contiguous()]) as (made, memory):
-        made.call()
-        made.outputs()
-        assert torch.equal(memory.output(), X.t())
+@pytest.mark.parametrize(
+    "value",
+    [
+        X.t(),
+        X.expand(4, 2, 3).transpose(0, 2),
+        X[:, ::2],
+        torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last),
+    ],
+)
+def test_whatever_layout_an_output_has_its_elements_arrive(value: torch.Tensor) -> None:
+    with session(answering(lambda _: value), outputs=[value.contiguous()]) as (made, memory):
+        form = made.sample(1, 0).forms[0]
+        slot = dataclasses.replace(memory.output_slots[0], strides=form.strides)
+        assert form.shape == tuple(value.shape)
+        assert torch.equal(view(memory.arenas["outputs"].data, slot), value)
 
 
 def test_an_output_that_is_its_input_is_copied() -> None:
     with session(answering(lambda x: x)) as (made, memory):
-        made.call()
-        made.outputs()
-        view(memory.arenas["inputs"].data, memory.input_slots[0]).fill_(-1)
+        made.sample(1, 0)
+        memory.input().fill_(-1)
         assert torch.equal(memory.output(), X)
+
+
+def test_an_output_elsewhere_or_sparse_is_refused() -> None:
+    elsewhere = answering(lambda _: torch.empty(2, device="meta"))
+    with session(elsewhere) as (made, _), pytest.raises(WrongDevice, match="meta"):
+        made.sample(1, 0)
+    with session(answering(lambda x: x.to_sparse())) as (made, _), pytest.raises(StructureError, match="sparse"):
+        made.sample(1, 0)
 
 
 def test_inputs_keep_their_structure_and_their_plain_values() -> None:
@@ -129,26 +170,11 @@ def test_inputs_keep_their_structure_and_their_plain_values() -> None:
     assert seen == [((2, 3), (3,), 0.5)]
 
 
-def test_nothing_can_be_shown_before_a_call() -> None:
-    with session(answering(lambda x: x)) as (made, _), pytest.raises(RuntimeError, match="no call"):
-        made.outputs()
-
-
 def test_none_is_an_answer_like_any_other() -> None:
     assert answer_of(lambda _: None)[0] == "None"
 
 
-@pytest.mark.parametrize("calls", [1, 3])
-def test_a_sample_makes_as_many_calls_as_asked_and_keeps_the_last_output(calls: int) -> None:
-    count = iter(range(1, 100))
-    with session(answering(lambda x: x * next(count))) as (made, memory):
-        total_ns, enqueue_ns = made.sample(calls, 0)
-        made.outputs()
-        assert torch.equal(memory.output(), X * calls)
-        assert total_ns == enqueue_ns > 0
-
-
-def test_calls_and_samples_run_without_gradients() -> None:
+def test_samples_run_without_gradients() -> None:
     modes: list[bool] = []
 
     def answer(x: torch.Tensor) -> torch.Tensor:
@@ -156,17 +182,15 @@ def test_calls_and_samples_run_without_gradients() -> None:
         return x
 
     with session(answering(answer)) as (made, _):
-        made.call()
         made.sample(2, 0)
-    assert modes == [False, False, False]
+    assert modes == [False, False]
 
 
 def test_state_goes_in_and_comes_out() -> None:
     state = {"weight": torch.full((3, 3), 2.0), "bias": torch.ones(3)}
     with session(nn.Linear, init_inputs=[3, 3], state=state) as (made, memory):
         made.set_state()
-        made.call()
-        made.outputs()
+        made.sample(1, 0)
         assert torch.equal(memory.output(), nn.functional.linear(X, state["weight"], state["bias"]))
         made.get_state()
         assert torch.equal(memory.arenas["state_out"].data, memory.arenas["state"].data)
@@ -182,7 +206,7 @@ def test_the_mode_is_as_told_or_as_constructed(mode: str | None, training: bool)
             return x
 
     with session(Watching, mode=mode) as (made, _):
-        made.call()
+        made.sample(1, 0)
     assert modes == [training]
 
 
@@ -192,8 +216,7 @@ def test_parameters_are_cast_before_their_names_are_compared() -> None:
     with session(
         lambda: nn.Linear(3, 1, bias=False), inputs=inputs, state=state, dtype="bfloat16", outputs=[torch.zeros(2, 1)]
     ) as (made, _):
-        made.call()
-        assert protocol.unpack_outputs(made.outputs())[1][0].dtype == "bfloat16"
+        assert made.sample(1, 0).forms[0].dtype == "bfloat16"
 
 
 def test_other_parameters_than_the_references_are_refused() -> None:
