@@ -1,0 +1,68 @@
+"""Hold an answer against the judge's own criteria, quickly where it is far off."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from kbench.judge.oracle import Expected
+from kbench.judge.tolerance import Tolerance, allowance, compare
+
+_SAMPLED_ELEMENTS = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a trick answers, where it differs from what is right."""
+
+    outputs: Mapping[int, torch.Tensor]
+    """By the output's number."""
+    state: Mapping[str, torch.Tensor] | None = None
+    """The state after the forward. None: as it should be."""
+
+
+def accepted(answer: Answer, expected: Expected) -> bool:
+    """Whether the judge would take `answer` for the reference's own."""
+    parts = [
+        (got, expected.oracle[n], expected.eager[n], expected.budgets[n]) for n, got in answer.outputs.items()
+    ]
+    if answer.state is not None:
+        parts += [
+            (answer.state[name], expected.oracle_state[name], expected.eager_state[name], budget)
+            for name, budget in expected.state_budgets.items()
+        ]  # fmt: skip
+    return all(_accepts(*part) for part in parts)
+
+
+def _accepts(got: torch.Tensor, oracle: torch.Tensor, eager: torch.Tensor, budget: Tolerance) -> bool:
+    if got.shape != oracle.shape:
+        return False
+    return not _clearly_off(got, oracle, eager, budget) and compare(got, oracle, eager, budget) is None
+
+
+def _clearly_off(got: torch.Tensor, oracle: torch.Tensor, eager: torch.Tensor, budget: Tolerance) -> bool:
+    """Whether one of some tens of thousands of elements is off: then so is the whole, at a hundredth of the cost."""
+    if not oracle.is_floating_point() or oracle.numel() <= _SAMPLED_ELEMENTS:
+        return False
+    step = oracle.numel() // _SAMPLED_ELEMENTS
+    got, oracle, eager = (tensor.reshape(-1)[::step].double() for tensor in (got, oracle, eager))
+    compared = got.isfinite() & oracle.isfinite() & eager.isfinite()
+    return bool((((got - oracle).abs() > allowance(oracle, budget)) & compared).any())
+
+
+def distance(answer: Answer, expected: Expected) -> float:
+    """How far the answer's outputs lie from the oracle: rms, in units of honest rounding's own rms; the worst one."""
+    worst = 0.0
+    for number, got in answer.outputs.items():
+        oracle, budget = expected.oracle[number], expected.budgets[number]
+        if got.shape != oracle.shape:
+            return math.inf
+        if oracle.is_floating_point():
+            rms = float((got.double() - oracle).nan_to_num(0.0).square().mean().sqrt())
+            worst = max(worst, rms / (budget.scale * budget.e_hi))
+        elif not torch.equal(got, oracle):
+            return math.inf
+    return worst

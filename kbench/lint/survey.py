@@ -1,0 +1,165 @@
+"""`kbench lint` as a function: find problems, and have each examined, whatever the others do to the process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import kbench
+from kbench.errors import NothingToDo, UsageError
+from kbench.lint.model import Finding, Report, Severity
+from kbench.lint.pipe import read_lines_until
+from kbench.model import Device, Problem
+from kbench.plan.files import id_below, walk
+from kbench.plan.problems import FULL_SIZE, SMALL_SIZE, read_problem
+from kbench.plan.select import compile_selection
+from kbench.report.text import one_line
+
+_SAID_CHARACTERS = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One problem file to examine."""
+
+    problem: Problem
+    size: str
+
+
+def find_targets(
+    problems: Path, *, device: Device, size: str | None, select: str | None
+) -> tuple[list[Target], list[Report]]:
+    """The problems to run, and reports of those whose files or sidecars already say that they cannot be.
+
+    Raises UsageError for a path or expression that cannot be used, NothingToDo where nothing matches.
+    """
+    matches = compile_selection(select) if select is not None else None
+    files = _files(problems)
+    chosen = {id_: path for id_, path in files.items() if matches is None or matches(id_)}
+    if not chosen:
+        said = f"-k {select!r} matches none of them" if files else "there is no .py file below it"
+        raise NothingToDo("no problems to examine", where=str(problems), why=said)
+    targets, refused = [], []
+    for id_, path in chosen.items():
+        target = _target(id_, path, device=device, size=size)
+        if isinstance(target, Report):
+            refused.append(target)
+        else:
+            targets.append(target)
+    return targets, refused
+
+
+def _files(problems: Path) -> dict[str, Path]:
+    if not problems.exists():
+        raise UsageError("problems not found", where=str(problems), why="no such file or folder")
+    if problems.is_dir():
+        return {id_below(path, problems): path for path in walk(problems, suffixes=(".py",))}
+    if problems.suffix != ".py":
+        raise UsageError("a problem is a Python file", where=str(problems), hint="rename it to end in .py")
+    return {problems.stem: problems}
+
+
+def _target(id_: str, path: Path, *, device: Device, size: str | None) -> Target | Report:
+    """A target, or why there is none."""
+    try:
+        problem = read_problem(id_, path)
+    except UsageError as error:
+        return _refused(id_, path, size or "", device, "sidecar", error.why or error.what, error.hint or "correct it", where=error.where)
+    wanted = size or (SMALL_SIZE if device is Device.CPU and SMALL_SIZE in problem.sizes else FULL_SIZE)
+    if problem.defect is not None:
+        hint = "a problem defines Model, get_inputs and get_init_inputs"
+        return _refused(id_, path, wanted, device, "file", problem.defect, hint)
+    if wanted not in problem.sizes:
+        detail = f"size {wanted!r} is not declared (has: {', '.join(problem.sizes)})"
+        return _refused(id_, path, wanted, device, "size", detail, f"declare it under `sizes` in {path.stem}.yaml")
+    return Target(problem=problem, size=wanted)
+
+
+def _refused(
+    id_: str, path: Path, size: str, device: Device, check: str, detail: str, remedy: str, *, where: str | None = None
+) -> Report:
+    finding = Finding(
+        severity=Severity.ERROR, check=check, detail=detail, remedy=remedy, where=where or str(path)
+    )  # fmt: skip
+    return Report(problem=id_, path=str(path), size=size, device=device.value, findings=(finding,))
+
+
+def examine_all(targets: Sequence[Target], *, device: str, timeout_s: float) -> Iterator[Report]:
+    """One report for each target, in order, as each is done. `device` is torch's name for it.
+
+    One process examines them; when it dies or stays silent for `timeout_s`, the problem at hand is reported for it, and
+    another process goes on with the rest.
+    """
+    rest = list(targets)
+    while rest:
+        with _Examiner(rest, device) as examiner:
+            for line in read_lines_until(examiner.answers, timeout_s=timeout_s):
+                rest.pop(0)
+                yield Report.from_json(json.loads(line))
+            if not rest:
+                return
+            check, detail, remedy = examiner.end(timeout_s)
+        target = rest.pop(0)
+        yield _refused(
+            target.problem.id, target.problem.path, target.size, Device(device.partition(":")[0]), check, detail, remedy
+        )
+
+
+class _Examiner:
+    """A process of `kbench.lint.child` at work on some targets."""
+
+    def __init__(self, targets: Sequence[Target], device: str) -> None:
+        self._said = tempfile.TemporaryFile()
+        self.answers, theirs = os.pipe()
+        package = str(Path(kbench.__file__).parents[1])
+        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "kbench.lint.child"], stdin=subprocess.PIPE, stdout=self._said, stderr=self._said,
+            pass_fds=(theirs,), env={**os.environ, "PYTHONPATH": path},
+        )  # fmt: skip
+        os.close(theirs)
+        jobs = [{"problem": t.problem.id, "path": str(t.problem.path), "size": t.size} for t in targets]
+        assert self._process.stdin is not None
+        with self._process.stdin as order:
+            order.write(json.dumps({"device": device, "answers": theirs, "jobs": jobs}).encode())
+
+    def end(self, timeout_s: float) -> tuple[str, str, str]:
+        """Stop it where it still runs. Returns a finding's check, detail and remedy."""
+        if self._process.poll() is None:
+            try:
+                self._process.wait(timeout=1.0)  # it has closed its answers: it is dying, or it hangs
+            except subprocess.TimeoutExpired:
+                return "timeout", f"not done after {timeout_s:g} s", "give it a smaller size, or --timeout more"
+        code = self._process.returncode
+        said = self._last_line()
+        ended = f"was killed by {_signal_name(-code)}" if code < 0 else f"exited with {code}"
+        detail = f"the process that ran it {ended}" + (f": {said}" if said else "")
+        return "crash", detail, "run the file by itself; where memory ran out, give it a smaller size"
+
+    def _last_line(self) -> str:
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        return one_line(lines[-1], _SAID_CHARACTERS) if lines else ""
+
+    def __enter__(self) -> _Examiner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self.answers)
+        self._said.close()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
