@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from kbench.config import load_options
 from kbench.errors import EXIT_FAILED, EXIT_OK
 from kbench.lint.model import Finding, Report, Severity
 from kbench.model import SCHEMA_VERSION, Device
+from kbench.plan.files import natural_key
 from kbench.report.text import clean, one_line
 from kbench.store.jsonl import plain
 
@@ -53,8 +55,9 @@ def lint_command(
     name = "cpu" if kind is Device.CPU else f"cuda:{index}"
     for number, report in enumerate(examine_all(targets, device=name, timeout_s=timeout_s), start=1):
         reports[report.problem] = report
-        click.echo(f"{number} of {len(targets)}: {one_line(report.problem)}: {_WORDS[report.worst]}", err=True)
-    in_order = [reports[id_] for id_ in sorted(reports)]
+        if sys.stderr.isatty():
+            click.echo(f"{number} of {len(targets)}: {one_line(report.problem)}: {_WORDS[report.worst]}", err=True)
+    in_order = [reports[id_] for id_ in sorted(reports, key=natural_key)]
     if as_json:
         click.echo(lint_json(in_order))
     else:

@@ -9,7 +9,7 @@ import torch
 
 from kbench.errors import ProblemError
 from kbench.judge.cases import Case
-from kbench.judge.oracle import Expected, check_repeatable, run_reference
+from kbench.judge.oracle import Expected, check_repeatable, run_reference, same_bytes
 from kbench.judge.reference import Drawn, Reference, blamed_on
 from kbench.layout import flatten_output, put_together
 from kbench.lint.acceptance import Answer, accepted
@@ -28,26 +28,35 @@ def check_agrees_with_itself(reference: Reference, case: Case) -> None:
             raise Unfit("random", "forward draws random numbers, so no answer is the right one", _RANDOM) from error
         why = "a second forward on the same inputs, parameters and buffers gives another output"
         raise Unfit("hidden_state", f"{why}: it keeps state outside its buffers", _STATE) from error
+    if _draws_random_numbers(reference, case) and not _same_twice(reference, case):
+        raise Unfit("random", "forward draws random numbers, and its answers differ by them", _RANDOM)
 
 
 def check_keeps_nothing(reference: Reference, case: Case, expected: Expected, others: Drawn) -> None:
     """Raise Unfit where a forward on other inputs in between changes the answer to these.
 
-    By the judge's own criteria, so that noise too small for `check_repeatable` shows here.
+    `check_repeatable` asks the same twice, which does not show what the first inputs left behind.
     """
+    _, outputs = _in_turn(reference, case, (others, case.inputs))
+    if len(outputs) != len(expected.oracle) or not accepted(Answer(outputs=dict(enumerate(outputs))), expected):
+        raise Unfit("hidden_state", "a forward on other inputs changes the answer to these: something is kept", _STATE)
+
+
+def _in_turn(reference: Reference, case: Case, inputs: tuple[Drawn, Drawn]) -> list[list[torch.Tensor]]:
+    """One model's answers to two sets of inputs, each from the case's state."""
     model = reference.model()
-    outputs: list[torch.Tensor] = []
-    for drawn in (others, case.inputs):
+    answers = []
+    for drawn in inputs:
         model.load_state_dict(dict(case.state))
         with blamed_on(reference.problem, "a second forward failed"), torch.no_grad():
-            _, outputs = flatten_output(
-                model(*put_together(drawn.template, [tensor.clone() for tensor in drawn.tensors]))
-            )
-    if len(outputs) == len(expected.oracle) and accepted(Answer(outputs=dict(enumerate(outputs))), expected):
-        return
-    if _draws_random_numbers(reference, case):
-        raise Unfit("random", "forward draws random numbers, and its answers differ by them", _RANDOM)
-    raise Unfit("hidden_state", "a forward on other inputs changes the answer to these: something is kept", _STATE)
+            arguments = put_together(drawn.template, [tensor.clone() for tensor in drawn.tensors])
+            answers.append(flatten_output(model(*arguments))[1])
+    return answers
+
+
+def _same_twice(reference: Reference, case: Case) -> bool:
+    first, second = _in_turn(reference, case, (case.inputs, case.inputs))
+    return all(same_bytes(a, b) for a, b in zip(first, second, strict=True))
 
 
 def _draws_random_numbers(reference: Reference, case: Case) -> bool:

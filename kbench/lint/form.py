@@ -19,12 +19,12 @@ _RUN_IT = "run the file by itself: Model(*get_init_inputs())(*get_inputs())"
 
 
 @contextmanager
-def stage(check: str, remedy: str = _RUN_IT) -> Iterator[None]:
+def stage(check: str, remedy: str = "") -> Iterator[None]:
     """Turn a ProblemError of the block, or its lack of memory, into Unfit under this check's name."""
     try:
         yield
     except ProblemError as error:
-        raise Unfit(check, ": ".join(filter(None, (error.what, error.why))), error.hint or remedy) from error
+        raise Unfit(check, ": ".join(filter(None, (error.what, error.why))), remedy or error.hint or _RUN_IT) from error
     except torch.OutOfMemoryError as error:
         raise Unfit("memory", str(error).splitlines()[0], "give it a smaller size, or a device with more memory") from (
             error

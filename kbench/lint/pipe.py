@@ -9,7 +9,7 @@ from collections.abc import Iterator
 _CHUNK_BYTES = 1 << 16
 
 
-def read_lines_until(descriptor: int, *, timeout_s: float) -> Iterator[bytes]:
+def read_lines(descriptor: int, *, timeout_s: float) -> Iterator[bytes]:
     """Whole lines as they arrive; ends with the stream, or when nothing came for `timeout_s`."""
     pending = b""
     while select.select([descriptor], [], [], timeout_s)[0]:

@@ -13,7 +13,7 @@ from kbench.judge.cases import CASE_NAMES, Case, SeedSource, make_case
 from kbench.judge.oracle import Expected, Ran, expect, run_reference
 from kbench.judge.reference import Reference
 from kbench.lint.constancy import check_agrees_with_itself, check_keeps_nothing
-from kbench.lint.form import read_form, stage
+from kbench.lint.form import stage
 from kbench.lint.model import Unfit
 from kbench.lint.timing import time_eager
 from kbench.lint.tricks import Attempt, Fate, Setting, attempts
@@ -40,7 +40,7 @@ def probe(reference: Reference, form: Form, seeds: SeedSource, ceilings: Ceiling
                 "nonfinite", "an output of the reference has no finite number", "scale its inputs or its parameters"
             )
         timing = time_eager(reference, case, ceilings)
-    with stage("cases"):
+    with stage("runs"):
         setting = _setting(reference, case, expected, seeds)
         asking = _Asking([_Answered(attempt) for attempt in attempts(setting)])
         cases = [asking.ask(first, setting)]
@@ -144,15 +144,16 @@ def _look_at(output: torch.Tensor) -> OutputSeen:
     floating = output.is_floating_point()
     if not floating or output.numel() == 0:
         return OutputSeen(floating=floating and output.numel() > 0, finite_share=1.0, top_values=(), top_share=0.0)
+    finite_share = float(output.isfinite().double().mean())
     values = output.reshape(-1)[:: max(1, output.numel() // _COUNTED_ELEMENTS)].float()
     finite = values[values.isfinite()]
     if finite.numel() == 0:
-        return OutputSeen(floating=True, finite_share=float(output.isfinite().double().mean()), top_values=(), top_share=0.0)
+        return OutputSeen(floating=True, finite_share=finite_share, top_values=(), top_share=0.0)
     distinct, counts = finite.unique(return_counts=True)
     top = counts.topk(min(2, counts.numel()))
     return OutputSeen(
         floating=True,
-        finite_share=float(output.isfinite().double().mean()),
+        finite_share=finite_share,
         top_values=tuple(float(distinct[i]) for i in top.indices),
         top_share=float(top.values.sum()) / finite.numel(),
     )

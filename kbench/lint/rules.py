@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from kbench.lint.model import Finding, Severity
-from kbench.lint.values import CaseSeen, Form, Kind, Outcome, Seen, Timing
+from kbench.lint.values import Form, Kind, Outcome, Seen, Timing
 
 SATURATED_NOTE = 0.6
 """A share of the output at two values: ReLU leaves half at zero, which is common and leaves enough to compare."""
@@ -19,9 +19,9 @@ FLOOR_DOUBTFUL = 0.8
 _NOTHING = "nothing to do"
 _CHECKS = {
     Kind.ZEROS: ("constant", "zeros for {} are accepted"),
-    Kind.CONSTANT: ("constant", "one number for all of {} is accepted"),
+    Kind.CONSTANT: ("constant", "one number for all of {}, but for its last bits, is accepted"),
     Kind.FLAT: ("flat", "the mean of {}, repeated, is accepted"),
-    Kind.ECHO: ("echo", "{} is accepted, as it came"),
+    Kind.ECHO: ("echo", "{} is accepted"),
     Kind.INPUT: ("input_unused", "other values of {} give an answer that is accepted"),
     Kind.STATE: ("parameter_unused", "other values of {} give an answer that is accepted"),
     Kind.HALF: ("sampled", "half of {} is enough for an answer that is accepted"),
@@ -32,7 +32,7 @@ _REMEDIES = {
     "flat": "choose inputs or parameters whose output varies along it by more than rounding",
     "echo": "make the reference do work that changes its input by more than rounding",
     "input_unused": "take the input out, or choose values and sizes by which it moves the output",
-    "parameter_unused": "take it out (a solution may leave it out as well), or choose sizes by which it moves the output",
+    "parameter_unused": "take it out, as a solution may, or choose sizes by which it moves the output",
     "sampled": "shrink the reduced dimension, or widen the inputs, so that a part does not look like the whole",
     "unread": "declare the bytes that must be read as `floor: {bytes: …}` in the sidecar, or shrink the input",
 }
@@ -60,10 +60,12 @@ def _random_inputs(form: Form) -> Iterator[Finding]:
     fixed = [number for number, seen in enumerate(form.inputs) if not seen.redrawn]
     if len(fixed) == len(form.inputs):
         said = "is the same under every seed" if form.inputs else "gives no tensors"
-        yield _weak("inputs_fixed", f"get_inputs() {said}, so an answer can be remembered", "draw inputs with torch.rand or torch.randn")
+        remedy = "draw inputs with torch.rand or torch.randn"
+        yield _weak("inputs_fixed", f"get_inputs() {said}, so an answer can be remembered", remedy)
     elif fixed:
         names = ", ".join(f"input {number}" for number in fixed)
-        yield _note("inputs_fixed", f"the same under every seed: {names}", f"{_NOTHING} where that is meant, as for a mask; else draw it")
+        remedy = f"{_NOTHING} where that is meant, as for a mask; else draw it"
+        yield _note("inputs_fixed", f"the same under every seed: {names}", remedy)
     if not form.reproducible:
         yield _weak(
             "inputs_unseeded",
@@ -88,7 +90,7 @@ def judge(seen: Seen) -> list[Finding]:
 def _tricks(seen: Seen) -> Iterator[Finding]:
     """A trick that every case accepts is a weakness; one that only the first cases accept is a note."""
     passed = [outcome for outcome in seen.outcomes if outcome.caught_in is None]
-    constant = {o.trick.output for o in passed if o.trick.kind in _MADE_UP}
+    constant = _constant_outputs(seen)
     unused = {place for o in passed if o.trick.kind is Kind.INPUT for place in o.trick.inputs}
     said = set[int | None]()
     for outcome in (*passed, *(o for o in seen.outcomes if o.caught_in is not None)):
@@ -101,6 +103,12 @@ def _tricks(seen: Seen) -> Iterator[Finding]:
             continue  # nothing else moves an output that is constant
         elif trick.kind is not Kind.HALF or not set(trick.inputs) <= unused:
             yield _trick(outcome)
+
+
+def _constant_outputs(seen: Seen) -> set[int]:
+    """The outputs that every case accepts as one number."""
+    passed = (o.trick for o in seen.outcomes if o.caught_in is None and o.trick.kind in _MADE_UP)
+    return {trick.output for trick in passed if trick.output is not None}
 
 
 def _trick(outcome: Outcome) -> Finding:
@@ -136,21 +144,21 @@ def _special(seen: Seen) -> Iterator[Finding]:
 
 def _saturation(seen: Seen) -> Iterator[Finding]:
     usable = [case for case in seen.cases if case.usable]
+    constant = _constant_outputs(seen)
     for number, output in enumerate(seen.cases[0].outputs):
-        if not output.floating or output.top_share < SATURATED_NOTE or len(output.top_values) < 2:
+        if not output.floating or output.top_share < SATURATED_NOTE or number in constant:
             continue
-        values = " or ".join(f"{value:g}" for value in output.top_values)
+        values = " or ".join(f"{value:.7g}" for value in output.top_values)
         detail = f"{output.top_share:.0%} of output {number} is exactly {values} in {seen.cases[0].name}"
         least = min(usable, key=lambda case: case.outputs[number].top_share)
         share = least.outputs[number].top_share
         if share >= SATURATED_WEAK:
             remedy = "choose inputs, parameters or limits that leave more of the output between them"
             yield _weak("saturated", f"{detail}, and at least {share:.0%} is at two values in every case", remedy)
+        elif least is seen.cases[0]:
+            yield _note("saturated", detail, f"{1 - share:.0%} remain to compare; other inputs would leave more")
         else:
-            remedy = f"{_NOTHING}: {share:.0%} in the case {least.name}" if least is not seen.cases[0] else (
-                f"{1 - share:.0%} remain to compare; other inputs would leave more"
-            )  # fmt: skip
-            yield _note("saturated", detail, remedy)
+            yield _note("saturated", detail, f"{_NOTHING}: in the case {least.name} it is {share:.0%}")
 
 
 def _precision(seen: Seen) -> Iterator[Finding]:
@@ -161,29 +169,22 @@ def _precision(seen: Seen) -> Iterator[Finding]:
         if decided is not None:
             yield _note("precision", f"{detail} in {asked[0].name}", _made_up_for(decided.name))
         else:
-            yield _weak(
-                "precision", f"{detail} in any case", "shorten its sums, or declare the lower precision class in the sidecar"
-            )
+            remedy = "shorten its sums, or declare the lower precision class in the sidecar"
+            yield _weak("precision", f"{detail} in any case", remedy)
 
 
 def _numbers(seen: Seen) -> Iterator[Finding]:
     for number, output in enumerate(seen.cases[0].outputs):
         if output.finite_share < 1:
-            least = max(c.outputs[number].finite_share for c in seen.cases if c.usable)
+            most = max(c.outputs[number].finite_share for c in seen.cases if c.usable)
             detail = f"{1 - output.finite_share:.1%} of output {number} is not finite in {seen.cases[0].name}"
-            make = _weak if 1 - least >= NONFINITE_WEAK else _note
-            yield make("nonfinite", detail, "keep the inputs where the reference is finite; only its place is compared there")
-    for what, cases in (("cannot be put", [c for c in seen.cases if c.impossible]), ("gives no finite number", _infinite(seen.cases))):
-        if cases:
-            why = f" ({cases[0].impossible})" if cases[0].impossible else ""
-            yield _note(
-                "case_left_out", f"{', '.join(c.name for c in cases)}: {what}{why}",
-                f"{_NOTHING} where the reference does not allow such inputs; the other cases decide",
-            )  # fmt: skip
-
-
-def _infinite(cases: Iterable[CaseSeen]) -> list[CaseSeen]:
-    return [case for case in cases if not case.impossible and not case.usable]
+            make = _weak if 1 - most >= NONFINITE_WEAK else _note
+            yield make("nonfinite", detail, "keep the inputs where the reference is finite: the rest is not compared")
+    for case in seen.cases:
+        if not case.usable:
+            why = f"the reference fails: {case.impossible}" if case.impossible else "an output has no finite number"
+            remedy = f"{_NOTHING} where the reference does not allow such inputs; the other cases decide"
+            yield _note("case_left_out", f"{case.name}: {why}", remedy)
 
 
 def _memory(seen: Seen) -> Iterator[Finding]:
@@ -201,22 +202,22 @@ def _memory(seen: Seen) -> Iterator[Finding]:
 
 
 def _time(timing: Timing, *, on_cuda: bool) -> Iterator[Finding]:
-    short_ms = SHORT_MS_CUDA if on_cuda else SHORT_MS_CPU
-    if timing.eager_ms < short_ms:
-        yield _note(
-            "short", f"eager takes {1e3 * timing.eager_ms:.1f} us, less than the {1e3 * short_ms:.0f} us that one call is timed by itself",
-            f"{_NOTHING}: it is timed many calls at a time; a larger size gives a steadier figure",
-        )  # fmt: skip
+    eager_us, short_us = 1e3 * timing.eager_ms, 1e3 * (SHORT_MS_CUDA if on_cuda else SHORT_MS_CPU)
+    if eager_us < short_us:
+        detail = f"eager takes {eager_us:.1f} us, too little for a call to be timed by itself (below {short_us:.0f} us)"
+        yield _note("short", detail, f"{_NOTHING}: calls are timed many at a time; a larger size is steadier")
     if timing.enqueue_ms is not None and timing.enqueue_ms > LAUNCH_BOUND * timing.eager_ms:
         yield _note(
-            "launch_bound", f"the host takes {1e3 * timing.enqueue_ms:.0f} us to launch what takes {1e3 * timing.eager_ms:.0f} us in all",
-            "a larger size, if kernels are what is to be compared: here fewer launches win",
-        )  # fmt: skip
+            "launch_bound",
+            f"of the {eager_us:.0f} us that eager takes, the host needs {1e3 * timing.enqueue_ms:.0f} us to launch it",
+            "choose a larger size, if kernels are to be compared: here fewer launches win",
+        )
     if timing.eager_ms < FLOOR_DOUBTFUL * timing.floor_ms:
         yield _note(
-            "floor", f"eager takes {timing.eager_ms:.3g} ms, less than the physical floor of {timing.floor_ms:.3g} ms as counted",
-            "declare the least work as `floor: {bytes: …, flops: …}` in the sidecar, so that impossible times are rejected",
-        )  # fmt: skip
+            "floor",
+            f"eager takes {timing.eager_ms:.3g} ms, less than its physical floor as counted, {timing.floor_ms:.3g} ms",
+            "declare `floor: {bytes: …, flops: …}` in the sidecar, so that impossible times are rejected again",
+        )
 
 
 def _listing(names: list[str], most: int = 6) -> str:

@@ -9,13 +9,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import kbench
 from kbench.errors import NothingToDo, UsageError
 from kbench.lint.model import Finding, Report, Severity
-from kbench.lint.pipe import read_lines_until
+from kbench.lint.pipe import read_lines
 from kbench.model import Device, Problem
 from kbench.plan.files import id_below, walk
 from kbench.plan.problems import FULL_SIZE, SMALL_SIZE, read_problem
@@ -23,6 +25,10 @@ from kbench.plan.select import compile_selection
 from kbench.report.text import one_line
 
 _SAID_CHARACTERS = 300
+_KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
+"""For glibc: large tensors come and go by the hundred, and half the time went into clearing fresh pages for them."""
+_DYING_S = 1.0
+"""A process that closed its answers is on its way out; one that did not hangs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +77,9 @@ def _target(id_: str, path: Path, *, device: Device, size: str | None) -> Target
     try:
         problem = read_problem(id_, path)
     except UsageError as error:
-        return _refused(id_, path, size or "", device, "sidecar", error.why or error.what, error.hint or "correct it", where=error.where)
+        said = f"{error.what}: {error.why}" if error.why else error.what
+        hint = error.hint or "correct it"
+        return _refused(id_, path, size or "", device, "sidecar", said, hint, where=error.where)
     wanted = size or (SMALL_SIZE if device is Device.CPU and SMALL_SIZE in problem.sizes else FULL_SIZE)
     if problem.defect is not None:
         hint = "a problem defines Model, get_inputs and get_init_inputs"
@@ -85,9 +93,8 @@ def _target(id_: str, path: Path, *, device: Device, size: str | None) -> Target
 def _refused(
     id_: str, path: Path, size: str, device: Device, check: str, detail: str, remedy: str, *, where: str | None = None
 ) -> Report:
-    finding = Finding(
-        severity=Severity.ERROR, check=check, detail=detail, remedy=remedy, where=where or str(path)
-    )  # fmt: skip
+    where = where or str(path)
+    finding = Finding(severity=Severity.ERROR, check=check, detail=detail, remedy=remedy, where=where)
     return Report(problem=id_, path=str(path), size=size, device=device.value, findings=(finding,))
 
 
@@ -99,63 +106,63 @@ def examine_all(targets: Sequence[Target], *, device: str, timeout_s: float) -> 
     """
     rest = list(targets)
     while rest:
-        with _Examiner(rest, device) as examiner:
-            for line in read_lines_until(examiner.answers, timeout_s=timeout_s):
+        with _examiner(rest, device) as examiner:
+            for line in read_lines(examiner.answers, timeout_s=timeout_s):
                 rest.pop(0)
                 yield Report.from_json(json.loads(line))
             if not rest:
                 return
-            check, detail, remedy = examiner.end(timeout_s)
-        target = rest.pop(0)
-        yield _refused(
-            target.problem.id, target.problem.path, target.size, Device(device.partition(":")[0]), check, detail, remedy
-        )
+            check, detail, remedy = _how_it_ended(examiner, timeout_s)
+        target, kind = rest.pop(0), Device(device.partition(":")[0])
+        yield _refused(target.problem.id, target.problem.path, target.size, kind, check, detail, remedy)
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Examiner:
     """A process of `kbench.lint.child` at work on some targets."""
 
-    def __init__(self, targets: Sequence[Target], device: str) -> None:
-        self._said = tempfile.TemporaryFile()
-        self.answers, theirs = os.pipe()
-        package = str(Path(kbench.__file__).parents[1])
-        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "kbench.lint.child"], stdin=subprocess.PIPE, stdout=self._said, stderr=self._said,
-            pass_fds=(theirs,), env={**os.environ, "PYTHONPATH": path},
-        )  # fmt: skip
-        os.close(theirs)
-        jobs = [{"problem": t.problem.id, "path": str(t.problem.path), "size": t.size} for t in targets]
-        assert self._process.stdin is not None
-        with self._process.stdin as order:
+    process: subprocess.Popen[bytes]
+    answers: int
+    """The descriptor that its reports arrive at."""
+    said: IO[bytes]
+    """What it, and the problems in it, print."""
+
+
+@contextmanager
+def _examiner(targets: Sequence[Target], device: str) -> Iterator[_Examiner]:
+    package = str(Path(kbench.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
+    jobs = [{"problem": t.problem.id, "path": str(t.problem.path), "size": t.size} for t in targets]
+    answers, theirs = os.pipe()
+    with os.fdopen(answers, "rb", buffering=0), tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as order:
+        try:
             order.write(json.dumps({"device": device, "answers": theirs, "jobs": jobs}).encode())
-
-    def end(self, timeout_s: float) -> tuple[str, str, str]:
-        """Stop it where it still runs. Returns a finding's check, detail and remedy."""
-        if self._process.poll() is None:
+            order.seek(0)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "kbench.lint.child"], stdin=order, stdout=said, stderr=said,
+                pass_fds=(theirs,), env={**_KEEP_MEMORY, **os.environ, "PYTHONPATH": path},
+            )  # fmt: skip
+        finally:
+            os.close(theirs)
+        with process:
             try:
-                self._process.wait(timeout=1.0)  # it has closed its answers: it is dying, or it hangs
-            except subprocess.TimeoutExpired:
-                return "timeout", f"not done after {timeout_s:g} s", "give it a smaller size, or --timeout more"
-        code = self._process.returncode
-        said = self._last_line()
-        ended = f"was killed by {_signal_name(-code)}" if code < 0 else f"exited with {code}"
-        detail = f"the process that ran it {ended}" + (f": {said}" if said else "")
-        return "crash", detail, "run the file by itself; where memory ran out, give it a smaller size"
+                yield _Examiner(process=process, answers=answers, said=said)
+            finally:
+                process.kill()
 
-    def _last_line(self) -> str:
-        self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").strip().splitlines()
-        return one_line(lines[-1], _SAID_CHARACTERS) if lines else ""
 
-    def __enter__(self) -> _Examiner:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        os.close(self.answers)
-        self._said.close()
+def _how_it_ended(examiner: _Examiner, timeout_s: float) -> tuple[str, str, str]:
+    """A finding's check, detail and remedy for an examiner that stopped answering."""
+    try:
+        code = examiner.process.wait(timeout=_DYING_S)
+    except subprocess.TimeoutExpired:
+        return "timeout", f"not done after {timeout_s:g} s", "give it a smaller size, or a longer --timeout"
+    examiner.said.seek(0)
+    lines = examiner.said.read().decode(errors="replace").strip().splitlines()
+    said = f": {one_line(lines[-1], _SAID_CHARACTERS)}" if lines else ""
+    ended = f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code} before it was done"
+    remedy = "run the file by itself; where memory ran out, give it a smaller size"
+    return "crash", f"the process that ran it {ended}{said}", remedy
 
 
 def _signal_name(number: int) -> str:

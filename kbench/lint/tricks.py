@@ -22,6 +22,8 @@ from kbench.lint.values import Kind, Trick
 _LEAST_HALVED = 4
 """Half of fewer slices is a different problem, not a sample of this one."""
 
+_LESS_THAN_ROUNDING = 2.0**-40
+
 
 class Fate(enum.Enum):
     """What became of a trick in one case."""
@@ -93,11 +95,16 @@ def _made_up(kind: Kind, subject: str, number: int, make: Callable[[torch.Tensor
 
 
 def _one_value(oracle: torch.Tensor) -> torch.Tensor:
-    """The best single number: the mean, or among integers the most common."""
+    """The best single number: the mean, or among integers the most common.
+
+    One element differs by less than rounding, as a solution would have it: the judge refuses what is wholly constant.
+    """
     if not oracle.is_floating_point():
         return torch.full_like(oracle, oracle.flatten().mode().values.item())
     finite = oracle[oracle.isfinite()]
-    return torch.full_like(oracle, float(finite.mean()) if finite.numel() else 0.0)
+    made_up = torch.full(oracle.shape, float(finite.mean()) if finite.numel() else 0.0).to(oracle)
+    made_up.view(-1)[0] *= 1 + _LESS_THAN_ROUNDING
+    return made_up
 
 
 def _flattener(dim: int) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -108,7 +115,8 @@ def _echo(place: int, number: int) -> Attempt:
     def try_in(setting: Setting) -> Fate:
         return _judged(Answer(outputs={number: setting.case.inputs.tensors[place]}), setting)
 
-    return Attempt(trick=Trick(kind=Kind.ECHO, subject=f"input {place} as output {number}", output=number), try_in=try_in)
+    subject = f"input {place}, returned as output {number},"
+    return Attempt(trick=Trick(kind=Kind.ECHO, subject=subject, output=number), try_in=try_in)
 
 
 def _ignore_input(place: int) -> Attempt:
@@ -186,19 +194,20 @@ def _half(dim: int, places: tuple[int, ...]) -> Attempt:
     def try_in(setting: Setting) -> Fate:
         size = setting.case.inputs.tensors[places[0]].shape[dim]
         try:
-            first, second = (_from_half(setting, dim, places, first=first) for first in (True, False))
+            if _repeats(setting.case.inputs, dim, places):
+                return Fate.NO_TRICK
+            first = _from_half(setting, dim, places, first=True)
+            shared = {n for n, output in enumerate(first.outputs) if output.dim() > dim and output.shape[dim] == size}
+            second = _from_half(setting, dim, places, first=False) if shared else first
         except ProblemError:
             return Fate.CAUGHT
-        outputs, spliced = dict[int, torch.Tensor](), False
-        for number, (a, b) in enumerate(zip(first.outputs, second.outputs, strict=True)):
-            shares = a.dim() > dim and a.shape == b.shape and a.shape[dim] == size
-            spliced |= shares
-            outputs[number] = _spliced(a, b, dim) if shares else a
+        pairs = enumerate(zip(first.outputs, second.outputs, strict=True))
+        outputs = {n: _spliced(a, b, dim) if n in shared and a.shape == b.shape else a for n, (a, b) in pairs}
         answer = Answer(outputs=outputs, state=first.state)
         if not accepted(answer, setting.expected):
             return Fate.CAUGHT
         apart = distance(answer, setting.expected)
-        if spliced:
+        if shared:
             return Fate.NO_TRICK if apart <= 1 else Fate.ACCEPTED
         return Fate.UNCHANGED if apart == 0 else Fate.ACCEPTED
 
@@ -215,9 +224,18 @@ def _from_half(setting: Setting, dim: int, places: tuple[int, ...], *, first: bo
     """The fp64 answer where one half of the inputs along `dim` also stands in the other's place."""
     tensors = list(setting.case.inputs.tensors)
     for place in places:
-        size = tensors[place].shape[dim]
-        half, index = size // 2, torch.arange(size, device=tensors[place].device)
-        index = index % half if first else half + (index - half) % (size - half)
-        tensors[place] = tensors[place].index_select(dim, index)
+        tensors[place] = _tiled(tensors[place], dim, first=first)
     inputs = dataclasses.replace(setting.case.inputs, tensors=tuple(tensors))
     return run_in_fp64(setting.reference, dataclasses.replace(setting.case, inputs=inputs))
+
+
+def _tiled(tensor: torch.Tensor, dim: int, *, first: bool) -> torch.Tensor:
+    size = tensor.shape[dim]
+    half, index = size // 2, torch.arange(size, device=tensor.device)
+    return tensor.index_select(dim, index % half if first else half + (index - half) % (size - half))
+
+
+def _repeats(inputs: Drawn, dim: int, places: tuple[int, ...]) -> bool:
+    """Whether the halves are the same to begin with, as those of a mask may be."""
+    tensors = [inputs.tensors[place] for place in places]
+    return all(same_bytes(tensor, _tiled(tensor, dim, first=True)) for tensor in tensors)
