@@ -20,19 +20,32 @@ class Severity(enum.StrEnum):
     """It is weak on its own inputs, but a case family makes up for that; or it is worth knowing."""
 
 
+CHECKS = frozenset({
+    "file", "sidecar", "size", "runs", "crash", "timeout", "memory", "structure", "oracle", "input_shapes", "random",
+    "hidden_state", "nonfinite", "constant", "flat", "echo", "input_unused", "parameter_unused", "sampled", "saturated",
+    "precision", "inputs_fixed", "special_parameter", "inputs_unseeded", "plain_tensor", "mutates_inputs",
+    "aliases_input", "unread", "unsaved_buffer", "case_left_out", "short", "launch_bound", "floor",
+})  # fmt: skip
+"""Every check there is. The names are an interface: scripts read them off `--json`, and docs/lint.md explains them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One thing that a check found."""
 
     severity: Severity
     check: str
-    """A stable name, e.g. `saturated`; docs/lint.md lists them."""
+    """One of `CHECKS`."""
     detail: str
     """What was measured."""
     remedy: str
     """What to do about it."""
     where: str = ""
     """The file: the problem's own, or its sidecar."""
+
+    def __post_init__(self) -> None:
+        if self.check not in CHECKS:
+            raise ValueError(f"no such check: {self.check!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,8 +25,9 @@ from kbench.plan.select import compile_selection
 from kbench.report.text import one_line
 
 _SAID_CHARACTERS = 300
-_KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
-"""For glibc: large tensors come and go by the hundred, and half the time went into clearing fresh pages for them."""
+_RUNTIME = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "OMP_WAIT_POLICY": "passive"}
+"""For glibc: large tensors come and go by the hundred, and half the time went into clearing fresh pages for them.
+For OpenMP: a busy machine's cores should not be spent on waiting."""
 _DYING_S = 1.0
 """A process that closed its answers is on its way out; one that did not hangs."""
 
@@ -140,7 +141,7 @@ def _examiner(targets: Sequence[Target], device: str) -> Iterator[_Examiner]:
             order.seek(0)
             process = subprocess.Popen(
                 [sys.executable, "-m", "kbench.lint.child"], stdin=order, stdout=said, stderr=said,
-                pass_fds=(theirs,), env={**_KEEP_MEMORY, **os.environ, "PYTHONPATH": path},
+                pass_fds=(theirs,), env={**_RUNTIME, **os.environ, "PYTHONPATH": path},
             )  # fmt: skip
         finally:
             os.close(theirs)

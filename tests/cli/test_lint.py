@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from kbench.cli.main import cli
+from kbench.cli.main import cli, run_cli
 from kbench.lint import survey
 from kbench.lint.model import Finding, Report, Severity
 
@@ -28,7 +28,7 @@ def problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def finding(monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> None:
-    def examine_all(targets: list[survey.Target], *, device: str, timeout_s: float) -> Iterator[Report]:
+    def examine_all(targets: list[survey.Target], *, device: str, **_: object) -> Iterator[Report]:
         for target in targets:
             problem = target.problem
             yield Report(
@@ -43,22 +43,13 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(cli, ["lint", *arguments, "--device", "cpu"])
 
 
-def code(result: Result) -> int:
-    """What the process would exit with: the group returns the command's own code."""
-    return result.return_value if isinstance(result.return_value, int) else result.exit_code
-
-
 def test_notes_pass_and_weaknesses_do_not(problems: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kbench.cli.main import run_cli
-
     for findings, expected in (((), 0), ((NOTE,), 0), ((NOTE, WEAK), 1)):
         finding(monkeypatch, *findings)
         assert run_cli(["lint", str(problems), "--device", "cpu"]) == expected
 
 
 def test_usage_and_nothing_matched(problems: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kbench.cli.main import run_cli
-
     finding(monkeypatch)
     assert run_cli(["lint", "nowhere", "--device", "cpu"]) == 2
     assert run_cli(["lint", str(problems), "--device", "cpu", "-k", "nothing"]) == 3

@@ -9,7 +9,7 @@ import pytest
 from kbench.lint import rules
 from kbench.lint.model import Finding, Severity
 from kbench.lint.values import InputSeen, Kind, Outcome, Seen, Timing, Trick
-from tests.lint.seen_factory import OUTPUT, SEEN, case, form, seen
+from lint.seen_factory import OUTPUT, SEEN, case, form, seen
 
 WEAK, NOTE = Severity.WEAK, Severity.NOTE
 DRAWN, FIXED = InputSeen(shape=(4,), redrawn=True), InputSeen(shape=(4,), redrawn=False)
