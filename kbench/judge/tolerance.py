@@ -105,16 +105,11 @@ def compare(got: torch.Tensor, oracle: torch.Tensor, eager: torch.Tensor, budget
     zero = torch.zeros((), dtype=torch.float64, device=oracle.device)
     truth = torch.where(kept, oracle, zero)
     error = torch.where(kept, got.double() - truth, zero)
-    allowed = allowance(truth, budget)
+    allowed = _ELEMENT_FACTOR * budget.limit * (budget.scale + truth.abs())
     over = error.abs() > allowed
     if bool(over.any()):
         return _describe("an element is off", got, oracle, over, error.abs() / allowed)
     return _compare_overall(got, oracle, error, truth, budget)
-
-
-def allowance(oracle: torch.Tensor, budget: Tolerance) -> torch.Tensor:
-    """How far each element may lie from the oracle, in the output's own units."""
-    return _ELEMENT_FACTOR * budget.limit * (budget.scale + oracle.abs())
 
 
 def _compare_overall(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -128,7 +129,7 @@ class _Asking:
         budgets = {n: setting.expected.budgets[n] for n in floating}
         undecidable = tuple(n for n, budget in budgets.items() if not budget.decidable)
         self.undecided = set(undecidable) if self.undecided is None else self.undecided & set(undecidable)
-        ratios = tuple(budget.e_lo / budget.e_hi for budget in budgets.values())
+        ratios = tuple(b.e_lo / b.e_hi if b.e_hi else math.inf for b in budgets.values())
         return dataclasses.replace(seen, precision_ratios=ratios, undecidable=undecidable)
 
     def outcomes(self) -> tuple[Outcome, ...]:

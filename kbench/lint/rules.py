@@ -180,11 +180,10 @@ def _numbers(seen: Seen) -> Iterator[Finding]:
             detail = f"{1 - output.finite_share:.1%} of output {number} is not finite in {seen.cases[0].name}"
             make = _weak if 1 - most >= NONFINITE_WEAK else _note
             yield make("nonfinite", detail, "keep the inputs where the reference is finite: the rest is not compared")
-    for case in seen.cases:
-        if not case.usable:
-            why = f"the reference fails: {case.impossible}" if case.impossible else "an output has no finite number"
-            remedy = f"{_NOTHING} where the reference does not allow such inputs; the other cases decide"
-            yield _note("case_left_out", f"{case.name}: {why}", remedy)
+    left_out = [f"{c.name} ({c.impossible or 'no finite number'})" for c in seen.cases if not c.usable]
+    if left_out:
+        remedy = f"{_NOTHING} where the reference does not allow such inputs; the other cases decide"
+        yield _note("case_left_out", f"not put to this problem: {', '.join(left_out)}", remedy)
 
 
 def _memory(seen: Seen) -> Iterator[Finding]:
