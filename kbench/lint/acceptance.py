@@ -27,7 +27,11 @@ class Answer:
 
 
 def accepted(answer: Answer, expected: Expected) -> bool:
-    """Whether the judge would take `answer` for the reference's own."""
+    """Whether the judge would take `answer` for the reference's own.
+
+    Where the reference is not finite the answer is made right beforehand: a cheat that passes NaN on (by `+ 0 * x`) is
+    a cheat all the same, and a case of a few NaN is no defence against it.
+    """
     parts = [
         (got, expected.oracle[n], expected.eager[n], expected.budgets[n]) for n, got in answer.outputs.items()
     ]
@@ -42,7 +46,11 @@ def accepted(answer: Answer, expected: Expected) -> bool:
 def _accepts(got: torch.Tensor, oracle: torch.Tensor, eager: torch.Tensor, budget: Tolerance) -> bool:
     if got.shape != oracle.shape:
         return False
-    return not _clearly_off(got, oracle, eager, budget) and compare(got, oracle, eager, budget) is None
+    if _clearly_off(got, oracle, eager, budget):
+        return False
+    if eager.is_floating_point():
+        got = torch.where(oracle.isfinite() & eager.isfinite(), got, eager.to(got.dtype))
+    return compare(got, oracle, eager, budget) is None
 
 
 def _clearly_off(got: torch.Tensor, oracle: torch.Tensor, eager: torch.Tensor, budget: Tolerance) -> bool:

@@ -49,7 +49,7 @@ def test_another_shape_is_refused(expected: Expected) -> None:
     assert distance(answer, expected) == float("inf")
 
 
-def test_a_buffer_that_was_not_updated_is_refused(expected: Expected, tmp_path: Path) -> None:
+def test_a_buffer_that_was_not_updated_is_refused(tmp_path: Path) -> None:
     source = (
         "class Model(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
         "        self.norm = nn.BatchNorm1d(4)\n    def forward(self, x):\n        return self.norm(x)\n"
@@ -62,7 +62,11 @@ def test_a_buffer_that_was_not_updated_is_refused(expected: Expected, tmp_path: 
     assert not accepted(Answer(outputs={0: due.eager[0]}, state=case.state), due)
 
 
-def test_nothing_but_finite_numbers_are_measured(expected: Expected) -> None:
+def test_nan_is_no_answer_but_need_not_be_passed_on(expected: Expected, tmp_path: Path) -> None:
     wrong = expected.oracle[0].clone()
     wrong[0, 0] = torch.nan
     assert not accepted(Answer(outputs={0: wrong}), expected)
+    reference = reference_of(tmp_path, functional("torch.log(x - 0.1)", "torch.rand(64, 64)"))
+    due = expect(reference, make_case(reference, "as_given", 3))
+    assert bool(due.oracle[0].isnan().any())
+    assert accepted(Answer(outputs={0: due.oracle[0].nan_to_num(0.0)}), due)
