@@ -20,7 +20,7 @@ LAYERS = (
     {"remote"},
     {"build", "judge"},
     {"measure"},
-    {"engine"},
+    {"engine", "lint"},
     {"cli"},
 )
 """From the pure core to the command line. A room may use what stands in its own row or above it."""

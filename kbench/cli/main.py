@@ -18,6 +18,7 @@ _COMMANDS = {
     "show": ("show", "Show one record in full."),
     "build": ("build", "Only build solutions."),
     "extract": ("extract", "Find the solutions in raw model responses."),
+    "lint": ("lint", "Say what is weak about problems, before anyone is judged by them."),
     "doctor": ("doctor", "Say what this machine can do, and how to mend what it cannot."),
 }
 

@@ -1,0 +1,1 @@
+"""Weak problems, named with their reasons before anyone is judged by them."""

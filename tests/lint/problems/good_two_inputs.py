@@ -1,0 +1,20 @@
+"""expect: clean
+
+Twin of unused_input: both are looked at.
+"""
+
+import torch
+import torch.nn as nn
+
+
+class Model(nn.Module):
+    def forward(self, a, b):
+        return torch.tanh(a) * b
+
+
+def get_inputs():
+    return [torch.randn(64, 96), torch.randn(64, 96)]
+
+
+def get_init_inputs():
+    return []
