@@ -16,6 +16,7 @@ _COMMANDS = {
     "compare": ("compare", "Set two runs side by side; fail on a regression."),
     "list": ("list", "List runs, or one run's records."),
     "show": ("show", "Show one record in full."),
+    "repro": ("repro", "Write a script that shows one record's failure."),
     "build": ("build", "Only build solutions."),
     "extract": ("extract", "Find the solutions in raw model responses."),
     "doctor": ("doctor", "Say what this machine can do, and how to mend what it cannot."),

@@ -116,6 +116,8 @@ def _execute_jobs(prepared: Prepared, store: RunStore, listener: Listener) -> No
     options = prepared.options
     for job in {job.problem.id: job for job in prepared.jobs}.values():
         store.save_problem_source(job.problem.id, job.problem.path)
+        if job.problem.sidecar is not None:
+            store.save_sidecar(job.problem.id, job.problem.sidecar)
     with staffed(prepared, listener, store_path=store.path) as (hiring, room):
         settings = Settings(
             hiring=hiring,
