@@ -8,6 +8,7 @@ cannot be run here.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -98,10 +99,8 @@ def _ending(code: int) -> str:
 
 
 def _kill_group(child: subprocess.Popen[bytes]) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     child.wait()
 
 
@@ -145,7 +144,7 @@ def _show(bench: _Bench) -> int:
     failing = _failing_step(facts)
     if failing is not None:
         return _show_case(bench, failing)
-    return _show_every_case(bench)
+    return _show_passing(bench) if facts.status == "correct" else _show_unnamed(bench)
 
 
 def _failing_step(facts: Facts) -> Step | None:
@@ -177,24 +176,40 @@ def _show_case(bench: _Bench, failing: Step) -> int:
     return NOT_REPRODUCED
 
 
-def _show_every_case(bench: _Bench) -> int:
-    """A record that names no case: every case in turn, and calls enough for what only shows later."""
-    steps = [Step(case=name, seed=_PUBLIC_SEED) for name in CASE_NAMES]
-    for index, step in enumerate(steps):
-        last = [steps[0]] * _MANY_CALLS if index + 1 == len(steps) and bench.facts.status != "correct" else []
-        ended = bench.run([*last, step])
-        print(f"case {step.case}, seed {step.seed}:")
+def _show_unnamed(bench: _Bench) -> int:
+    """A record that names no case which can be drawn again: one call, then many with every case among them."""
+    once = [Step(case=CASE_NAMES[0], seed=_PUBLIC_SEED)]
+    many = [*once * _MANY_CALLS, *(Step(case=name, seed=_PUBLIC_SEED) for name in CASE_NAMES), *once]
+    for how, steps in (("one call", once), (f"{len(many)} calls", many)):
+        print(f"{how}, inputs and parameters as given last:")
+        ended = bench.run(steps)
+        if not ended.answered:
+            return _report_failure(bench.facts, ended)
+        fault, share = bench.compare(ended, steps[-1])
+        if fault is not None:
+            return _report_fault(bench.facts, fault)
+        print(f"  within the budget ({share:.1%} of it)")
+    print("not reproduced")
+    return NOT_REPRODUCED
+
+
+def _show_passing(bench: _Bench) -> int:
+    """A solution that was correct: every case, drawn anew."""
+    for name in CASE_NAMES:
+        step = Step(case=name, seed=_PUBLIC_SEED)
+        print(f"case {name}, seed {step.seed}:")
+        ended = bench.run([step])
         if not ended.answered:
             return _report_failure(bench.facts, ended)
         try:
             fault, share = bench.compare(ended, step)
         except ProblemError:
-            print("  not possible for this problem")
+            print("  the reference cannot do it: left out, as in a run")
             continue
         if fault is not None:
             return _report_fault(bench.facts, fault)
         print(f"  within the budget ({share:.1%} of it)")
-    print("passes, as recorded" if bench.facts.status == "correct" else "not reproduced")
+    print("passes, as recorded")
     return NOT_REPRODUCED
 
 
@@ -205,8 +220,9 @@ def _report_fault(facts: Facts, fault: Fault) -> int:
         print(f"  worst element {found['index']}: expected {found['expected']}, got {found['got']}")
         print(f"  {found['off']} of {found['total']} elements are off; {found['pattern'] or 'in all places'}")
     if "error" in fault.evidence:
-        was = f"; recorded {recorded['tolerance']:.3g}" if "tolerance" in recorded else ""
-        print(f"  error {fault.evidence['error']:.3g} of the output's scale, budget {fault.evidence['budget']:.3g}{was}")
+        budget = f"budget {fault.evidence['budget']:.3g}"
+        was = f", recorded {recorded['tolerance']:.3g}" if "tolerance" in recorded else ""
+        print(f"  error {fault.evidence['error']:.3g} of the output's scale; {budget}{was}")
     print(f"  {fault.reason}: {fault.message}")
     if fault.reason != facts.reason:
         print(f"reproduced, as {fault.reason} instead of {facts.reason or facts.status}")

@@ -80,7 +80,7 @@ if __name__ == "__main__":
 
 
 def make_script(facts: Facts) -> str:
-    """A Python script that shows what `facts` tell of; see `kbench.repro.program` for what it does and its exit codes."""
+    """A Python script that shows what `facts` tell of; `kbench.repro.program` is what it does."""
     stated = {name: value for name, value in vars(facts).items() if not name.endswith("_source")}
     stated = {name: dict(value) if isinstance(value, Mapping) else value for name, value in stated.items()}
     outcome = f"{facts.status} / {facts.reason}" if facts.reason else facts.status

@@ -28,7 +28,8 @@ def facts_of(run: LoadedRun, record: Record) -> Facts:
         )  # fmt: skip
     problem = _find_problem(run, record)
     if record.size not in problem.sizes:
-        raise UsageError(f"problem {problem.id!r} has no size {record.size!r}", where=str(problem.sidecar or problem.path))
+        where = str(problem.sidecar or problem.path)
+        raise UsageError(f"problem {problem.id!r} has no size {record.size!r}", where=where)
     timeout_s = run.options.get("timeout_s")
     return Facts(
         problem=record.problem,
@@ -89,6 +90,7 @@ def _gone(what: str, looked: list[Path], places: list[Path]) -> UsageError:
     if looked:
         return UsageError(
             f"{what} is not what was judged any more", where=str(looked[-1]),
-            why="its hash, sidecar included, is another than the record's", hint="check out the version that was judged",
+            why="its hash, a problem's sidecar included, is not the record's",
+            hint="check out the version that was judged",
         )  # fmt: skip
     return UsageError(f"{what} cannot be found", why=f"looked at {', '.join(map(str, places))}")
