@@ -21,12 +21,11 @@ from kbench.judge.oracle import same_bytes
 from kbench.judge.reference import CONSTRUCTION_SEED, Reference
 from kbench.layout import dtype_name, flatten_output, lay_out, put_together
 from kbench.model import Precision, Problem
-from kbench.repro.facts import Facts, Step
+from kbench.repro.facts import OUTCOME_FILE, Facts, Step
 from kbench.worker.extensions import BuildFailed
 from kbench.worker.loader import load_class
 from kbench.worker.state import ParameterMismatch, check_names
 
-OUTCOME_FILE = "outcome.json"
 FAILED_EXIT = 3
 """Exit code of a child whose solution raised an exception."""
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+OUTCOME_FILE = "outcome.json"
+"""How far a script's child process came, in the folder it was given: `stage`, and `error` where it failed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:

@@ -26,8 +26,8 @@ import torch
 from kbench.errors import ProblemError
 from kbench.judge.cases import CASE_NAMES
 from kbench.judge.oracle import expect
-from kbench.repro.candidate import OUTCOME_FILE, call_candidate, draw, make_reference, silence
-from kbench.repro.facts import Facts, Step
+from kbench.repro.candidate import call_candidate, draw, make_reference, silence
+from kbench.repro.facts import OUTCOME_FILE, Facts, Step
 from kbench.repro.verify import Fault, find_fault, largest_share, read_outcome
 
 REPRODUCED, NOT_REPRODUCED, CANNOT_RUN = 1, 0, 2

@@ -13,7 +13,7 @@ import torch
 from kbench.judge.cases import Case
 from kbench.judge.oracle import Expected, same_bytes
 from kbench.judge.tolerance import Tolerance, compare
-from kbench.repro.candidate import OUTCOME_FILE
+from kbench.repro.facts import OUTCOME_FILE
 
 
 @dataclass(frozen=True, kw_only=True)

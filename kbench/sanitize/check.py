@@ -6,6 +6,7 @@ check that could not be made to its end is never a pass.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -16,9 +17,8 @@ from pathlib import Path
 from kbench.errors import InfraError
 from kbench.model import Job, Status, Verdict
 from kbench.remote.hire import Hiring
-from kbench.repro.facts import Facts
+from kbench.repro.facts import OUTCOME_FILE, Facts
 from kbench.repro.script import make_script
-from kbench.sandbox.client import Ending
 from kbench.sanitize.report import Report, Unreadable, parse_report
 from kbench.sanitize.tool import CHECKS, ENVIRONMENT, ERROR_EXIT, Check, command, find_tool, folders_of
 
@@ -26,6 +26,8 @@ _TARGET = "kbench.sanitize.launch:execute"
 _SMALL = "small"
 _TIMEOUT_S = 900.0
 """A kernel runs 10 to 100 times slower under racecheck."""
+_DONE = "done"
+_MAX_OUTCOME_BYTES = 1 << 20
 _MAX_REPORT_BYTES = 4 << 20
 """More than a confined process may write into its log."""
 
@@ -36,6 +38,22 @@ class Sanitized:
 
     verdict: Verdict
     flags: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """What one check left: the tool's output, its exit code, and how far the solution came by the script's own word."""
+
+    text: str
+    exit_code: int | None
+    stage: str
+    error: str = ""
+
+    @property
+    def how(self) -> str:
+        """How it ended, in words."""
+        said = self.error.strip().splitlines()
+        return f"exit code {self.exit_code}, stage {self.stage!r}{f', {said[-1]}' if said else ''}"
 
 
 def sanitize(hiring: Hiring, job: Job, *, libraries: Path | None, log_path: Callable[[str, str], Path]) -> Sanitized:
@@ -52,11 +70,10 @@ def sanitize(hiring: Hiring, job: Job, *, libraries: Path | None, log_path: Call
     for check in CHECKS:
         log = log_path(job.solution.id, f"sanitize-{check.tool}")
         log.unlink(missing_ok=True)
-        ending = _run(hiring, check, tool, script, libraries=libraries, log=log)
-        if isinstance(ending, str):
-            return _failed(check.tool, ending, flags=tuple(flags))
-        text = log.read_bytes()[:_MAX_REPORT_BYTES].decode(errors="replace")
-        outcome = conclude(check, text, exit_code=ending.exit_code, source=source)
+        ran = _run(hiring, check, tool, script, libraries=libraries, log=log)
+        if isinstance(ran, str):
+            return _failed(check.tool, ran, flags=tuple(flags))
+        outcome = conclude(check, ran, source=source)
         flags += outcome.flags
         if outcome.verdict.status is not Status.CORRECT:
             return Sanitized(verdict=outcome.verdict, flags=tuple(flags))
@@ -79,12 +96,12 @@ def smallest(job: Job) -> Facts:
     )
 
 
-def conclude(check: Check, text: str, *, exit_code: int | None, source: str) -> Sanitized:
-    """From one check's output and exit code to a verdict; `source` is the solution's text."""
+def conclude(check: Check, ran: Ran, *, source: str) -> Sanitized:
+    """From what one check left to a verdict; `source` is the solution's text."""
     try:
-        report = parse_report(text)
+        report = parse_report(ran.text)
     except Unreadable as error:
-        return _failed(check.tool, f"{error}; exit code {exit_code}", flags=())
+        return _failed(check.tool, f"{error}; {ran.how}", flags=())
     own = report.of_the_solution(source) if check.tool != "memcheck" else report.findings
     flags = _notes(check, report, ignored=len(report.findings) - len(own))
     if own:
@@ -97,10 +114,9 @@ def conclude(check: Check, text: str, *, exit_code: int | None, source: str) -> 
         return Sanitized(verdict=verdict, flags=flags)
     if not report.complete:
         return _failed(check.tool, f"{report.errors} errors, of which {len(report.findings)} were printed", flags=flags)
-    expected = ERROR_EXIT if report.errors or (report.warnings and exit_code == ERROR_EXIT) else 0
-    if exit_code != expected:
-        why = f"exit code {exit_code} with {report.errors} errors: the program failed"
-        return _failed(check.tool, why, flags=flags)
+    clean = ran.exit_code == 0 or (ran.exit_code == ERROR_EXIT and bool(report.errors or report.warnings))
+    if not clean or (report.errors and ran.exit_code == 0) or ran.stage != _DONE:
+        return _failed(check.tool, f"the solution did not run to its end under it: {ran.how}", flags=flags)
     return Sanitized(verdict=Verdict(status=Status.CORRECT), flags=flags)
 
 
@@ -121,8 +137,8 @@ def _failed(what: str, why: str, *, flags: tuple[str, ...]) -> Sanitized:
 
 def _run(
     hiring: Hiring, check: Check, tool: Path, script: str, *, libraries: Path | None, log: Path
-) -> Ending | str:
-    """One check in a confined process. Returns how it ended, or why it did not."""
+) -> Ran | str:
+    """One check in a confined process. Returns what it left, or why it left nothing."""
     uid = hiring.server.new_uid()
     scratch = hiring.server.new_scratch(uid=uid)
     program = scratch / "script.py"
@@ -157,6 +173,21 @@ def _run(
             return f"{error.what} ({error.why or error.where})"
         if ending.setup_error:
             raise InfraError("a sanitizer could not be started", why=ending.setup_error, where=str(log))
-        return "it used too much memory" if ending.out_of_memory else ending
+        if ending.out_of_memory:
+            return "it used more than the host memory that a worker may"
+        text = log.read_bytes()[:_MAX_REPORT_BYTES].decode(errors="replace")
+        outcome = _read_outcome(folders["work"] / OUTCOME_FILE)
+        return Ran(text=text, exit_code=ending.exit_code, **outcome)
     finally:
         process.close()
+
+
+def _read_outcome(path: Path) -> dict[str, str]:
+    """Stage and error from a file in a folder that the solution could write: no link is followed, nothing trusted."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as stream:
+            said = json.loads(stream.read(_MAX_OUTCOME_BYTES))
+        return {"stage": str(said["stage"])[:100], "error": str(said.get("error", ""))[-2000:]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {"stage": "start", "error": ""}
