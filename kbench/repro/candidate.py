@@ -59,6 +59,7 @@ def call_candidate(facts: Facts, steps: Sequence[Step], folder: Path, *, extensi
     the last call's outputs and state as raw bytes. Compiled extensions are taken from `extensions`, or put there.
     """
     reference = make_reference(facts, folder)
+    steps = [step for step in steps if step.case not in facts.left_out]
     drawn = {step: draw(reference, step) for step in steps}  # before any line of the solution could meddle with torch
     stage = "load"
 

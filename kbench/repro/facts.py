@@ -28,6 +28,8 @@ class Facts:
     reason: str = ""
     message: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    """Cases that the run left out, since the reference cannot do them."""
     timeout_s: float = 60.0
     """How long the run allowed for a call."""
     problem_source: str

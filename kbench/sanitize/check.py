@@ -106,7 +106,8 @@ def conclude(check: Check, ran: Ran, *, source: str) -> Sanitized:
     flags = _notes(check, report, ignored=len(report.findings) - len(own))
     if own:
         first = own[0]
-        evidence = {"tool": check.tool, "errors": report.errors, **vars(first)}
+        where = {"finding": first.text, **{k: v for k, v in vars(first).items() if k != "text"}}
+        evidence = {"tool": check.tool, "errors": report.errors, **where}
         more = f" ({report.errors} errors in all)" if report.errors > 1 else ""
         verdict = Verdict(
             status=Status.INCORRECT, reason=check.reason, message=f"{check.tool}: {first}{more}", evidence=evidence
