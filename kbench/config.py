@@ -164,6 +164,8 @@ class RunOptions:
     memory_limit_gb: float = _option(_positive, derive=_default_memory_limit)
     """Host memory of one worker with its children, in GiB."""
     require_isolation: bool = _option(_yes_no, False)
+    sanitize: bool = _option(_yes_no, False)
+    """Run correct solutions under compute-sanitizer as well. CUDA only."""
     seed: int | None = _option(_whole(0, 2**63))
     """None: a fresh secret one."""
     cache_dir: Path = _option(_path, derive=_default_cache)

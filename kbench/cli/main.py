@@ -16,6 +16,7 @@ _COMMANDS = {
     "compare": ("compare", "Set two runs side by side; fail on a regression."),
     "list": ("list", "List runs, or one run's records."),
     "show": ("show", "Show one record in full."),
+    "repro": ("repro", "Write a script that shows one record's failure."),
     "build": ("build", "Only build solutions."),
     "extract": ("extract", "Find the solutions in raw model responses."),
     "lint": ("lint", "Say what is weak about problems, before anyone is judged by them."),

@@ -38,6 +38,7 @@ _PASSIVE = "OMP_WAIT_POLICY"
 @click.option("--build-timeout", "build_timeout_s", type=float, metavar="S", help="Seconds for each build.")
 @click.option("--memory-limit", "memory_limit_gb", type=float, metavar="GB", help="Host memory of one worker.")
 @click.option("--require-isolation", is_flag=True, default=None, help="Refuse to run without every sandbox layer.")
+@click.option("--sanitize", is_flag=True, default=None, help="Then run them under compute-sanitizer (CUDA).")
 @click.option("--seed", type=int, metavar="N", help="Draw inputs from this seed instead of a fresh secret one.")
 @click.option("--cache-dir", type=click.Path(path_type=Path), metavar="DIR", help="Where builds are kept.")
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON lines.")

@@ -29,6 +29,7 @@ from kbench.measure.window import CPU_SLACK, CUDA_SLACK, SOLUTION, TRUSTED_SIDE
 from kbench.model import Device, Job, Measurement, Record, Sample, Status, Verdict
 from kbench.remote.hire import Hiring, Post, hire
 from kbench.remote.link import WorkerFailed, WorkerLink
+from kbench.sanitize.check import sanitize
 
 _CPU_LEAST_SAMPLE_NS = 4e6
 _CUDA_LEAST_SAMPLE_NS = 2e6
@@ -50,6 +51,7 @@ class Settings:
     build_environment: Mapping[str, str]
     log_path: Callable[[str, str], Path]
     stage: Callable[[str, str], None]
+    sanitize: bool = False
 
 
 @dataclass
@@ -74,6 +76,13 @@ def run_pair(job: Job, build: Build, settings: Settings) -> tuple[Record, tuple[
     findings = _Findings(Verdict(status=Status.INFRA_ERROR, reason="unfinished"))
     try:
         _examine(job, build, settings, findings)
+        if settings.sanitize and findings.verdict.status is Status.CORRECT:
+            _release_memory()
+            settings.stage(job.solution.id, "sanitizing")
+            log_path = settings.log_path
+            sanitized = sanitize(settings.hiring, job, libraries=build.libraries, log_path=log_path)
+            findings.verdict = sanitized.verdict
+            findings.flags += sanitized.flags
     except ProblemError as error:
         findings.verdict = Verdict(status=Status.INFRA_ERROR, reason="problem", message=str(error))
     except BaselineFailed as error:

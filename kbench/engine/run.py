@@ -23,13 +23,14 @@ from kbench.machine.inventory import take_inventory, usable_cores
 from kbench.model import Device, Job
 from kbench.plan.discover import Discovery, discover
 from kbench.sandbox import confine
+from kbench.sanitize.tool import find_tool
 from kbench.store.writer import RunStore
 
 if TYPE_CHECKING:
     from kbench.build.service import Build, BuildRoom
     from kbench.remote.hire import Hiring
 
-_FIXED_BY_RUN = ("device", "size", "baselines", "replicates", "blocks", "min_samples", "min_block_ms")
+_FIXED_BY_RUN = ("device", "size", "baselines", "replicates", "blocks", "min_samples", "min_block_ms", "sanitize")
 """Options that a resumed run cannot change: its records would not belong together."""
 _KEPT = ("problems", "solutions", "select", "jobs", "timeout_s", "build_timeout_s", "memory_limit_gb", *_FIXED_BY_RUN)
 """Options that a run's `run.yaml` keeps. Folders of this machine and the seed stay out of it."""
@@ -64,12 +65,28 @@ def prepare(options: RunOptions, *, to_build: bool = False) -> Iterator[Prepared
         device, index = Device.CUDA, 0
     else:
         device, index = resolve_device(options.device, available)
+    if options.sanitize and not to_build:
+        _look_at_sanitizer(device)
     with tempfile.TemporaryDirectory(prefix="kbench-responses-") as folder:
         discovery = discover(
             options.problems, options.solutions, device=device, device_index=index, size=options.size,
             select=options.select, available=available, materialise=Path(folder),
         )  # fmt: skip
         yield Prepared(options=options, available=available, device=device, device_index=index, discovery=discovery)
+
+
+def _look_at_sanitizer(device: Device) -> None:
+    """Refuse before any work what could not be done after it. Raises UsageError, NothingToDo."""
+    if device is not Device.CUDA:
+        raise UsageError(
+            "--sanitize needs a CUDA device", why="compute-sanitizer looks at CUDA kernels only",
+            hint="leave it out, or give --device cuda",
+        )  # fmt: skip
+    if find_tool(os.environ) is None:
+        raise NothingToDo(
+            "compute-sanitizer was not found", why="it is not on the path, nor below CUDA_HOME or /usr/local/cuda",
+            hint="it is part of the CUDA toolkit: set CUDA_HOME, or leave --sanitize out",
+        )  # fmt: skip
 
 
 def open_store(prepared: Prepared, *, path: Path, started: str) -> RunStore:
@@ -116,6 +133,8 @@ def _execute_jobs(prepared: Prepared, store: RunStore, listener: Listener) -> No
     options = prepared.options
     for job in {job.problem.id: job for job in prepared.jobs}.values():
         store.save_problem_source(job.problem.id, job.problem.path)
+        if job.problem.sidecar is not None:
+            store.save_sidecar(job.problem.id, job.problem.sidecar)
     with staffed(prepared, listener, store_path=store.path) as (hiring, room):
         settings = Settings(
             hiring=hiring,
@@ -129,6 +148,7 @@ def _execute_jobs(prepared: Prepared, store: RunStore, listener: Listener) -> No
             build_environment=room.toolchain.environment(),
             log_path=store.log_path,
             stage=listener.stage,
+            sanitize=options.sanitize,
         )
         run_jobs(prepared.jobs, store=store, room=room, settings=settings, workers=options.jobs, listener=listener)
 

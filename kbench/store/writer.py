@@ -5,7 +5,7 @@
     samples.jsonl   the raw samples of each pair, written before its record
     speedups.csv, speedups.md
     logs/<solution id>/<name>.log
-    sources/<solution id>.py, sources/<problem id>.problem.py
+    sources/<solution id>.py, sources/<problem id>.problem.py, sources/<problem id>.problem.yaml
     .lock           held while a process writes here
 
 A pair counts once its record line is whole: samples without a record are dropped on resume.
@@ -162,6 +162,10 @@ class RunStore:
     def save_problem_source(self, problem_id: str, source: str | Path) -> Path:
         """The same for a problem."""
         return _save(problem_source(self.path, problem_id), source)
+
+    def save_sidecar(self, problem_id: str, sidecar: Path) -> Path:
+        """The same for a problem's sidecar, beside its source and found there as any sidecar is."""
+        return _save(problem_source(self.path, problem_id).with_suffix(".yaml"), sidecar)
 
     def write_tables(self) -> tuple[Path, Path]:
         """Write speedups.csv and speedups.md anew, from all records. Raises StoreError."""

@@ -1,0 +1,1 @@
+"""compute-sanitizer around a solution: start it confined, read its report."""
