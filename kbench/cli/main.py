@@ -18,6 +18,7 @@ _COMMANDS = {
     "show": ("show", "Show one record in full."),
     "build": ("build", "Only build solutions."),
     "extract": ("extract", "Find the solutions in raw model responses."),
+    "selftest": ("selftest", "Run the red-team suite here: is every cheat caught, and no honest solution?"),
     "doctor": ("doctor", "Say what this machine can do, and how to mend what it cannot."),
 }
 
