@@ -19,7 +19,7 @@ from kbench.model import Record
 if TYPE_CHECKING:
     from kbench.engine.run import Prepared
     from kbench.selftest.pages import Selftest
-    from kbench.selftest.suite import Specimen
+    from kbench.selftest.specimens import Specimen
 
 _PASSIVE = "OMP_WAIT_POLICY"
 """As for `kbench run`: the judge's threads must sleep, not spin, while a worker on the same cores is timed."""
@@ -50,7 +50,7 @@ def selftest_command(
     from kbench.selftest import pages
     from kbench.selftest.findings import exit_code
     from kbench.selftest.run import prepare_suite, selftest_options
-    from kbench.selftest.suite import find_suite, read_suite
+    from kbench.selftest.specimens import find_suite, read_suite
 
     root = find_suite() if suite is None else suite.resolve()
     options = selftest_options(root, device=device, select=select, out=out, environment=os.environ, cwd=Path.cwd())

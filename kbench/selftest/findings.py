@@ -10,7 +10,7 @@ from kbench.errors import EXIT_FAILED, EXIT_OK, EXIT_UNDECIDED
 from kbench.model import Record, Status
 from kbench.report.text import significant
 from kbench.selftest.expectation import outcome_text
-from kbench.selftest.suite import GROUPS, Specimen
+from kbench.selftest.specimens import GROUPS, Specimen
 from kbench.store.runs import Key
 
 

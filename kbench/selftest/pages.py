@@ -19,7 +19,7 @@ from kbench.report import markdown, terminal
 from kbench.report.tables import TextTable
 from kbench.report.text import first_lines, one_line
 from kbench.selftest.findings import Finding, Outcome, Tally, exit_code, noteworthy, tallies, tally
-from kbench.selftest.suite import Specimen
+from kbench.selftest.specimens import Specimen
 from kbench.store.jsonl import plain, write_atomically
 
 JSON_FILE, MARKDOWN_FILE = "selftest.json", "selftest.md"

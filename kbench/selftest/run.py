@@ -13,7 +13,7 @@ from kbench.engine.events import Listener
 from kbench.engine.run import Prepared, prepare
 from kbench.errors import InfraError
 from kbench.model import Device, Job, Plan, Record
-from kbench.selftest.suite import PROBLEMS, SOLUTIONS, Specimen
+from kbench.selftest.specimens import PROBLEMS, SOLUTIONS, Specimen
 
 OPTIONS: Mapping[str, Any] = {
     "size": "full",
