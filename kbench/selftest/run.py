@@ -24,7 +24,7 @@ OPTIONS: Mapping[str, Any] = {
     "min_block_ms": 5.0,
     "timeout_s": 10.0,
     "build_timeout_s": 240.0,
-    "memory_limit_gb": 4.0,
+    "memory_limit_gb": 3.0,
 }
 """What every selftest runs with, so that two of them ask the same. Lies are gross: few samples tell them."""
 _OF_THE_MACHINE = ("CACHE_DIR", "JOBS", "RESULTS", "REQUIRE_ISOLATION")
