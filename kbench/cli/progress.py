@@ -18,6 +18,9 @@ from kbench.report.text import one_line
 
 _MESSAGE_WIDTH = 160
 
+_WAITING = frozenset({"built", "not built"})
+"""Stages in which nothing happens to a pair: hundreds of such lines would push those under way off the screen."""
+
 Summary = Callable[[Record], str]
 """What is said when a pair has ended; nothing where it is empty."""
 
@@ -57,18 +60,24 @@ class Live:
 
     def stage(self, pair: str, stage: str) -> None:
         with self._lock:
+            if stage in _WAITING:
+                self._drop(pair)
+                return
             if pair not in self._tasks:
                 self._tasks[pair] = self._progress.add_task("", total=None)
             self._progress.update(self._tasks[pair], description=one_line(f"{pair}: {stage}", _MESSAGE_WIDTH))
 
     def ended(self, record: Record) -> None:
         with self._lock:
-            if (task := self._tasks.pop(record.id, None)) is not None:
-                self._progress.remove_task(task)
+            self._drop(record.id)
             if said := self._summary(record):
                 self._progress.console.print(Text(one_line(said, _MESSAGE_WIDTH)))
             self._done += 1
             self._progress.update(self._all, description=self._count())
+
+    def _drop(self, pair: str) -> None:
+        if (task := self._tasks.pop(pair, None)) is not None:
+            self._progress.remove_task(task)
 
     def _count(self) -> str:
         return f"{self._done} of {self._total} pairs"
