@@ -21,6 +21,7 @@ LAYERS = (
     {"build", "judge"},
     {"measure", "repro", "sanitize"},
     {"engine", "lint"},
+    {"selftest"},
     {"cli"},
 )
 """From the pure core to the command line. A room may use what stands in its own row or above it."""

@@ -20,6 +20,7 @@ _COMMANDS = {
     "build": ("build", "Only build solutions."),
     "extract": ("extract", "Find the solutions in raw model responses."),
     "lint": ("lint", "Say what is weak about problems, before anyone is judged by them."),
+    "selftest": ("selftest", "Run the red-team suite here: is every cheat caught, and no honest solution?"),
     "doctor": ("doctor", "Say what this machine can do, and how to mend what it cannot."),
 }
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import kbench
 from kbench.build.cache import BuildCache
 from kbench.build.toolchain import Toolchain, detect
 from kbench.config import RunOptions
@@ -216,7 +217,10 @@ def _toolchain_folders(toolchain: Toolchain) -> tuple[str, ...]:
 
 
 def _hidden_folders(options: RunOptions, store_path: Path | None, *, visible: tuple[str, ...]) -> tuple[str, ...]:
-    """Problems, solutions, results and other builds; never a folder that the interpreter lies around, or all of `/`."""
+    """Problems, solutions, results and other builds; never a folder that the interpreter lies around, or all of `/`.
+
+    An installed kbench carries its red-team suite among its own files, which workers see: that part is hidden too.
+    """
     from kbench.sandbox.client import interpreter_folders
 
     wanted = [options.problems, options.solutions, options.results, options.cache_dir]
@@ -224,7 +228,12 @@ def _hidden_folders(options: RunOptions, store_path: Path | None, *, visible: tu
     folders = {(path if path.is_dir() else path.parent).resolve() for path in wanted if path.exists()}
     needed = [Path(path) for path in (*visible, *interpreter_folders())]
     hidden = folders - {Path("/")} - set(needed)
-    return tuple(str(folder) for folder in sorted(hidden) if not any(n in folder.parents for n in needed))
+    package = Path(kbench.__file__).resolve().parent
+
+    def hideable(folder: Path) -> bool:
+        return package in folder.parents or not any(n in folder.parents for n in needed)
+
+    return tuple(str(folder) for folder in sorted(hidden) if hideable(folder))
 
 
 def build_only(prepared: Prepared, *, logs: Path, arch: str | None, listener: Listener) -> Mapping[str, Build]:

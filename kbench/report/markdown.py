@@ -34,7 +34,7 @@ def run_markdown(run: LoadedRun) -> str:
     environment = environment_line(run.environment)
     if environment:
         parts.append(environment)
-    parts.append(_table(tables.run_table(records)))
+    parts.append(table(tables.run_table(records)))
     parts += [escape(line) for line in tables.flagged(records)]
     parts.append(escape(tables.run_totals(run.records)))
     failed = tables.failures(records, lines=_MESSAGE_LINES, width=_MESSAGE_WIDTH)
@@ -58,7 +58,7 @@ def comparison_markdown(comparison: Comparison, gate: Gate | None = None) -> str
     if differences:
         parts.append("The environments differ:\n\n" + "\n".join(f"- {escape(line)}" for line in differences))
     if comparison.rows:
-        parts.append(_table(tables.comparison_table(comparison)))
+        parts.append(table(tables.comparison_table(comparison)))
     parts.append("\n".join(f"- {escape(fact)}" for fact in tables.comparison_facts(comparison)))
     return "\n\n".join(parts) + "\n"
 
@@ -77,10 +77,11 @@ def environment_line(environment: Mapping[str, Any]) -> str:
     return " · ".join(escape(part) for part in parts)
 
 
-def _table(table: TextTable) -> str:
-    marks = ("---:" if header in table.numeric else "---" for header in table.headers)
-    lines = [tuple(escape(header) for header in table.headers), tuple(marks)]
-    lines += [tuple(escape(cell) for cell in row) for row in table.rows]
+def table(content: TextTable) -> str:
+    """A table whose cells read as themselves."""
+    marks = ("---:" if header in content.numeric else "---" for header in content.headers)
+    lines = [tuple(escape(header) for header in content.headers), tuple(marks)]
+    lines += [tuple(escape(cell) for cell in row) for row in content.rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 

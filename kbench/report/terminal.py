@@ -29,7 +29,7 @@ _MESSAGE_WIDTH = 160
 def run_view(records: Mapping[Key, Record]) -> RenderableType:
     """The table of a run, the failures below it, and the totals."""
     values = tables.in_order(records.values())
-    parts: list[RenderableType] = [_table(tables.run_table(values))]
+    parts: list[RenderableType] = [table(tables.run_table(values))]
     parts += [Text(line, style="yellow") for line in tables.flagged(values)]
     for failure in tables.failures(values, lines=_MESSAGE_LINES, width=_MESSAGE_WIDTH):
         headline = Text(f"{failure.id}  ", style="bold")
@@ -47,7 +47,7 @@ def comparison_view(comparison: Comparison, gate: Gate | None = None) -> Rendera
     if differences:
         parts += [Text("the environments differ", style="yellow"), *_indented(differences)]
     if comparison.rows:
-        parts += [_table(tables.comparison_table(comparison)), Text("")]
+        parts += [table(tables.comparison_table(comparison)), Text("")]
     parts += [Text(line) for line in tables.comparison_facts(comparison)]
     if gate is not None:
         style = "green" if gate.outcome is Outcome.PASSED else "red"
@@ -86,23 +86,24 @@ def _headline(record: Record) -> str:
 
 def list_view(runs: Sequence[RunSummary]) -> RenderableType:
     """The runs below a directory."""
-    return _table(tables.list_table(runs))
+    return table(tables.list_table(runs))
 
 
-def _table(content: TextTable) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+def table(content: TextTable) -> Table:
+    """A table in the one look that all screens have."""
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for header in content.headers:
         # Names may fold. A number that folds or silently loses digits is a wrong number.
         number = header in content.numeric
-        table.add_column(
+        drawn.add_column(
             Text(header), justify="right" if number else "left", no_wrap=number,
             overflow="ellipsis" if number else "fold",
         )  # fmt: skip
     tones = content.tones or ("",) * len(content.rows)
     for row, tone in zip(content.rows, tones, strict=True):
         cells = zip(content.headers, row, strict=True)
-        table.add_row(*(Text(cell, style=_STYLES[tone] if header in _TONED else "") for header, cell in cells))
-    return table
+        drawn.add_row(*(Text(cell, style=_STYLES[tone] if header in _TONED else "") for header, cell in cells))
+    return drawn
 
 
 def _indented(lines: Iterable[str]) -> list[RenderableType]:

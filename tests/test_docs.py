@@ -1,0 +1,46 @@
+"""No claim without its test: everything that docs/trust.md names as evidence exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TRUST = ROOT / "docs" / "trust.md"
+COLUMNS = ["defence", "what it stops", "what remains possible", "shown by"]
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in TRUST.read_text(encoding="utf-8").splitlines()
+    if line.startswith("|") and not line.startswith("| ---")
+]
+CLAIMS = [row for row in ROWS if row != COLUMNS]
+NAMED = sorted({name for row in CLAIMS for name in re.findall(r"`([^`]+)`", row[-1])})
+
+
+def exists(name: str) -> bool:
+    """`name` is a file's path in the repository, or the name of one file of the red-team suite."""
+    if "/" in name:
+        return (ROOT / name).is_file()
+    return len(list((ROOT / "tests" / "evil" / "solutions").glob(f"*/{name}.py"))) == 1
+
+
+def test_every_table_has_the_same_columns() -> None:
+    assert ROWS.count(COLUMNS) >= 4
+    assert all(len(row) == len(COLUMNS) and all(row) for row in CLAIMS)
+
+
+@pytest.mark.parametrize("row", CLAIMS, ids=lambda row: row[0][:40])
+def test_every_defence_is_shown_by_something(row: list[str]) -> None:
+    assert re.fullmatch(r"`[^`]+`(?: `[^`]+`)*", row[-1])
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_the_evidence_exists(name: str) -> None:
+    assert exists(name)
+
+
+def test_a_name_that_is_nowhere_does_not_exist() -> None:
+    assert not exists("clock_of_no_file")
+    assert not exists("tests/test_of_nothing.py")
