@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from judge.judge_factory import blocked_sum
-from kbench.judge.tolerance import Mismatch, Tolerance, bracket, compare
+from kbench.judge.mismatch import Mismatch
+from kbench.judge.tolerance import Tolerance, bracket, compare
 
 NAN, INF = math.nan, math.inf
 
@@ -279,7 +280,7 @@ def test_a_mismatch_names_the_worst_element_and_the_pattern() -> None:
     evidence = mismatch.evidence
     assert (evidence["index"], evidence["got"], evidence["total"]) == ([4, 30], 50.0, 512)
     assert evidence["expected"] == pytest.approx(float(oracle[4, 30]))
-    assert evidence["pattern"] == "dimension 1: all of 28..31 of 32"
+    assert evidence["pattern"] == "dimension 1: the tail 28..31 of 32"
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
