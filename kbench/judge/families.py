@@ -13,16 +13,17 @@ import torch
 
 _LARGE = 256.0
 """Above this, half of it and more: `exp` overflows fp32 at 88.7, so a softmax must subtract the largest."""
-_SMALL = 2.0**-6
-"""At most this, and at least half of it: variances come near the eps of 1e-5 that norm layers add.
+_SMALL = 2.0**-4
+"""At most this, and at least half of it: variances come near enough to the eps of 1e-5 that norm layers add.
 
 Smaller still, and a bias before a norm layer drowns the inputs: an honest variance in one pass would cancel.
 """
 _TAIL_SIGMA, _TAIL_LIMIT = 1.2, 64.0
 _ZEROS_SHARE = 0.25
+_TIED_BEYOND = 1.5
+"""Standard deviations from the mean: an eighth of normal or uniform values lies beyond and is cut to just that."""
 _MASKED_OUT = -1e4
 _LEAST_FOR_NONFINITE = 16
-_MANY_SAMPLES = 8
 
 Change = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
@@ -76,31 +77,42 @@ def _factor(tensor: torch.Tensor, target: float, *, least: float = 0.0, most: fl
 
 
 def _heavy_tailed(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Rare large values. Every other sample is all negative, which a maximum that starts from 0 does not survive."""
     if tensor.numel() < 2:
         return tensor
     noise = torch.randn(tensor.shape, generator=generator, device=tensor.device)
-    return tensor * noise.mul_(_TAIL_SIGMA).exp_().clamp_(1 / _TAIL_LIMIT, _TAIL_LIMIT)
+    made = tensor * noise.mul_(_TAIL_SIGMA).exp_().clamp_(1 / _TAIL_LIMIT, _TAIL_LIMIT)
+    if tensor.dim() > 1:
+        made[1::2] = -made[1::2].abs()
+    return made
 
 
 def _ties(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Equal values at both ends, so that extremes are tied, and exact zeros among the rest."""
     if tensor.numel() < 2:
         return tensor
-    unit = float(_finite(tensor).float().std()) or 1.0
+    spread, mean = (float(value) for value in torch.std_mean(_finite(tensor).float()))
     kept = torch.rand(tensor.shape, generator=generator, device=tensor.device) >= _ZEROS_SHARE
-    return torch.round(tensor / unit) * unit * kept
+    return tensor.clamp(mean - _TIED_BEYOND * spread, mean + _TIED_BEYOND * spread) * kept
 
 
 def _nonfinite(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """One NaN, one infinity of each sign; in one sample where there are few, so that others stay finite."""
+    """One NaN, one infinity of each sign, in one sample (index of the first dimension).
+
+    In a sample of its own an infinity has no one honest answer: a softmax by way of the logarithm gives 0 where another
+    gives NaN, and a fast convolution's transform makes NaN of what a sigmoid would have brought back to 1.
+    """
     if tensor.numel() < _LEAST_FOR_NONFINITE:
         return tensor
     made = tensor.clone(memory_format=torch.contiguous_format)
-    few = tensor.dim() > 1 and tensor.shape[0] < _MANY_SAMPLES
-    chosen = int(torch.randint(0, made.shape[0], (), generator=generator, device=made.device)) if few else 0
-    where = made[chosen].view(-1) if few else made.view(-1)
-    for value in (math.nan, math.inf, -math.inf):
-        where[torch.randint(0, where.numel(), (1,), generator=generator, device=made.device)] = value
+    sample = made[_index_below(made.shape[0], generator)].view(-1) if made.dim() > 1 else made
+    for value in (math.inf, -math.inf, math.nan):  # NaN last: should two fall on one place, it is there
+        sample[_index_below(sample.numel(), generator)] = value
     return made
+
+
+def _index_below(count: int, generator: torch.Generator) -> int:
+    return int(torch.randint(0, count, (), generator=generator, device=generator.device))
 
 
 def _finite(tensor: torch.Tensor) -> torch.Tensor:

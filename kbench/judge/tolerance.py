@@ -55,8 +55,13 @@ class Tolerance:
         return self.whole or self.e_lo >= _DECIDABLE_RATIO * self.e_hi
 
 
+EXACT = Tolerance(limit=_WHOLE_LIMIT, scale=1.0, e_hi=0.0, e_lo=_WHOLE_LIMIT, whole=True)
+
+
 def bracket(oracle: torch.Tensor, eager: torch.Tensor, lower: torch.Tensor) -> Tolerance:
     """The tolerance of one output, from the oracle (fp64), eager (declared dtype) and the lower precision."""
+    if not eager.is_floating_point() and not eager.is_complex():
+        return EXACT
     oracle, eager, lower = (_real_values(tensor) for tensor in (oracle, eager, lower))
     measured = _errors(oracle, eager, lower)
     if not all(math.isfinite(value) for value in measured):
@@ -82,14 +87,12 @@ def whole_numbers(oracle: torch.Tensor, eager: torch.Tensor) -> Tolerance | None
         exact = (oracle == oracle.round()) & (oracle == eager) & (oracle.abs() < 2 / torch.finfo(eager.dtype).eps)
         if not bool(exact.all()):
             return None
-    return Tolerance(limit=_WHOLE_LIMIT, scale=1.0, e_hi=0.0, e_lo=_WHOLE_LIMIT, whole=True)
+    return EXACT
 
 
 def _real_values(values: torch.Tensor) -> torch.Tensor:
-    """A complex number is two real ones, each judged; integers have a bracket that nobody needs."""
-    if values.is_complex():
-        return torch.view_as_real(values.resolve_conj())
-    return values if values.is_floating_point() else values.double()
+    """A complex number is two real ones, each judged."""
+    return torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
 
 
 def _errors(oracle: torch.Tensor, eager: torch.Tensor, lower: torch.Tensor) -> tuple[float, float, float, float]:
@@ -242,8 +245,7 @@ def _compare_whole(got: torch.Tensor, oracle: torch.Tensor) -> Mismatch | None:
     over = ~(error < _WHOLE_LIMIT)
     if not bool(over.any()):
         return None
-    exact = Tolerance(limit=_WHOLE_LIMIT, scale=1.0, e_hi=0.0, e_lo=_WHOLE_LIMIT, whole=True)
-    return _with_ratio(describe("an element is not the whole number it must be", got, oracle, over, error), exact)
+    return _with_ratio(describe("an element is not the whole number it must be", got, oracle, over, error), EXACT)
 
 
 def _compare_nonfinite(
