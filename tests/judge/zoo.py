@@ -322,7 +322,8 @@ def layer_norm(moments: Moments = two_pass, eps: float = 1e-5, plain: str = "", 
 
 
 def analytic_layer_norm(s: State, x: Tensor) -> Tensor:
-    return ((x - 0.5) * (1 / 12 + 1e-5) ** -0.5 * s["n.weight"] + s["n.bias"]) * s["s"]
+    rstd: float = (1 / 12 + 1e-5) ** -0.5
+    return ((x - 0.5) * rstd * s["n.weight"] + s["n.bias"]) * s["s"]
 
 
 def linear_gelu(rounding: Round = same, gelu: Round = F.gelu, blocks: int = 0) -> Answer:
