@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 import torch
 
+from kbench.judge.families import changed, small_integers
 from kbench.judge.reference import Drawn, Reference
 
 _SEED_BITS = 48
+_GOLDEN = 0x9E3779B97F4A7C15
+"""2^64 over the golden ratio: its multiples lie far apart."""
 
 
 class SeedSource:
@@ -24,59 +27,96 @@ class SeedSource:
         return self._random.getrandbits(_SEED_BITS)
 
 
+CASE_NAMES = (
+    "as_given",
+    "randomised_parameters",
+    "recentred",
+    "scaled_up",
+    "scaled_down",
+    "heavy_tailed",
+    "ties",
+    "nonfinite",
+    "integers",
+)
+"""The problem's inputs with its own parameters; with randomised ones; and with changed inputs as well: shifted to a
+mean of zero, scaled by powers of two, with rare large values, with many equal values and zeros, with a few NaN and
+infinities, and (inputs and parameters) small integers."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """Inputs and a full state (parameters and buffers by name) on the judged device."""
+    """Inputs and a full state (parameters and buffers by name) on the judged device.
+
+    `seed` gives the inputs, `state_seed` the state; None where the state is as the problem's file makes it.
+    """
 
     name: str
     seed: int
     inputs: Drawn
     state: Mapping[str, torch.Tensor]
+    state_seed: int | None = None
 
 
-def make_case(reference: Reference, name: str, seed: int) -> Case:
-    """The case `name` (of `CASE_NAMES`) under `seed`. Raises ProblemError."""
+def make_case(reference: Reference, name: str, seed: int, state_seed: int | None = None) -> Case:
+    """The case `name` (of `CASE_NAMES`): inputs under `seed`, parameters under `state_seed`, by default the same.
+
+    Raises ProblemError. Not every case suits every problem: `oracle.expect` says so.
+    """
     drawn = reference.draw(seed)
-    state = {key: value.detach().clone() for key, value in reference.model().state_dict().items()}
-    if name != "as_given":
-        state = randomise_state(state, seed)
-    if name == "recentred":
-        drawn = Drawn(template=drawn.template, tensors=tuple(_recentred(tensor) for tensor in drawn.tensors))
-    if name == "scaled":
-        drawn = Drawn(template=drawn.template, tensors=tuple(_scaled(tensor) for tensor in drawn.tensors))
-    return Case(name=name, seed=seed, inputs=drawn, state=state)
-
-
-CASE_NAMES = ("as_given", "randomised_parameters", "recentred", "scaled")
-"""The problem's inputs with its own parameters; with randomised ones; and with inputs shifted, and scaled, as well."""
+    state = reference.initial_state()
+    if name == "as_given":
+        return Case(name=name, seed=seed, inputs=drawn, state=state)
+    state_seed = seed if state_seed is None else state_seed
+    tensors = tuple(changed(name, t, _generator(seed, i, t.device)) for i, t in enumerate(drawn.tensors))
+    return Case(
+        name=name,
+        seed=seed,
+        inputs=Drawn(template=drawn.template, tensors=tensors),
+        state=integer_state(state, state_seed) if name == "integers" else randomise_state(state, state_seed),
+        state_seed=state_seed,
+    )
 
 
 def randomise_state(state: Mapping[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor]:
     """Move every floating parameter and buffer away from its initial value, half its own spread or more.
 
-    What holds a variance (never negative, all at the same value, not trained) stays positive.
+    What holds a variance (by its name) stays positive.
     """
-    generator = torch.Generator().manual_seed(seed ^ 0x5EED)
-    return {name: _randomised(name, tensor, generator) for name, tensor in state.items()}
+    return {
+        name: _randomised(name, tensor, _generator(seed, number, tensor.device))
+        for number, (name, tensor) in enumerate(state.items())
+    }
+
+
+def integer_state(state: Mapping[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor]:
+    """Every floating parameter and buffer a small integer, never 0; a variance positive."""
+    made = {}
+    for number, (name, tensor) in enumerate(state.items()):
+        whole = tensor.is_floating_point()
+        value = small_integers(tensor, _generator(seed, number, tensor.device)) if whole else tensor.clone()
+        made[name] = value.abs() if _holds_variance(name) else value
+    return made
+
+
+def _generator(seed: int, number: int, device: torch.device) -> torch.Generator:
+    """One for the `number`-th tensor, apart from the problem's own generator under the same seed.
+
+    Spread over all bits: the CPU's generator takes only the lowest 32 of a seed.
+    """
+    return torch.Generator(device=device).manual_seed(((seed ^ 0x5EED) + (number + 1) * _GOLDEN) % 2**63)
+
+
+def _holds_variance(name: str) -> bool:
+    return name.rsplit(".", 1)[-1].endswith("var")
 
 
 def _randomised(name: str, tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return tensor.clone()
-    noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float32).to(tensor.device)
+    noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float32, device=tensor.device)
     value = tensor.float()
-    if name.rsplit(".", 1)[-1].endswith("var"):
+    if _holds_variance(name):
         return (value * torch.exp(0.5 * noise)).to(tensor.dtype)
     spread = float(value.std()) if tensor.numel() > 1 else 0.0
     step = 0.5 * spread if spread > 1e-6 else 0.5 * max(float(value.abs().mean()), 0.5)
     return (value + step * noise).to(tensor.dtype)
-
-
-def _recentred(tensor: torch.Tensor) -> torch.Tensor:
-    if not tensor.is_floating_point() or tensor.numel() < 2:
-        return tensor
-    return tensor - tensor.mean(dtype=torch.float32).to(tensor.dtype)
-
-
-def _scaled(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor * 3 if tensor.is_floating_point() else tensor

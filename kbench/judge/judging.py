@@ -192,5 +192,5 @@ def _incorrect(reason: str, message: str, case: Case, evidence: Mapping[str, Any
         status=Status.INCORRECT,
         reason=reason,
         message=f"{message} (case {case.name})",
-        evidence={"case": case.name, "seed": case.seed, **(evidence or {})},
+        evidence={"case": case.name, "seed": case.seed, "state_seed": case.state_seed, **(evidence or {})},
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,8 @@ import torch
 from kbench.errors import ProblemError
 from kbench.judge.cases import Case
 from kbench.judge.reference import Reference, blamed_on
-from kbench.judge.tolerance import Tolerance, bracket
+from kbench.judge.suited import objection
+from kbench.judge.tolerance import Tolerance, bracket, whole_numbers
 from kbench.layout import flatten_output, put_together
 from kbench.model import Precision
 
@@ -55,19 +56,24 @@ class Expected:
 
 
 def expect(reference: Reference, case: Case) -> Expected:
-    """Compute a case's oracle and tolerances. Raises ProblemError when the reference itself cannot be run."""
+    """Compute a case's oracle and tolerances.
+
+    Raises ProblemError when the reference itself cannot be run, or has no one right answer to this case.
+    """
+    _check_suited(reference, case)
     eager_inputs = [tensor.clone() for tensor in case.inputs.tensors]
     eager = run_reference(reference, case, inputs=eager_inputs)
     mutates = any(not same_bytes(a, b) for a, b in zip(eager_inputs, case.inputs.tensors, strict=True))
+    aliases = not {_storage(t) for t in eager.outputs}.isdisjoint(_storage(t) for t in eager_inputs)
+    del eager_inputs
     oracle = run_in_fp64(reference, case)
-    lower = run_in_fp64(reference, case, mantissa_bits=_LOWER_MANTISSA_BITS[reference.problem.precision])
     if oracle.structure != eager.structure or len(oracle.outputs) != len(eager.outputs):
         raise ProblemError(f"problem {reference.problem.id!r} answers with another structure in fp64")
-    budgets = tuple(bracket(*triple) for triple in zip(oracle.outputs, eager.outputs, lower.outputs, strict=True))
     changed = [
         name for name, before in case.state.items()
         if before.is_floating_point() and not same_bytes(before, eager.state[name])
     ]  # fmt: skip
+    budgets, state_budgets = _budgets(reference, case, oracle, eager, changed)
     return Expected(
         structure=eager.structure,
         oracle=oracle.outputs,
@@ -75,10 +81,37 @@ def expect(reference: Reference, case: Case) -> Expected:
         budgets=budgets,
         oracle_state=oracle.state,
         eager_state=eager.state,
-        state_budgets={n: bracket(oracle.state[n], eager.state[n], lower.state[n]) for n in changed},
+        state_budgets=state_budgets,
         eager_mutates=mutates,
-        eager_aliases=not {_storage(t) for t in eager.outputs}.isdisjoint(_storage(t) for t in eager_inputs),
+        eager_aliases=aliases,
     )
+
+
+def _check_suited(reference: Reference, case: Case) -> None:
+    why = objection(case.name, reference.operators(), reference.device)
+    if why is not None:
+        raise ProblemError(f"problem {reference.problem.id!r} does not suit case {case.name!r}", why=why)
+
+
+def _budgets(
+    reference: Reference, case: Case, oracle: Ran, eager: Ran, changed: Sequence[str]
+) -> tuple[tuple[Tolerance, ...], dict[str, Tolerance]]:
+    """The budget of every output, and of the state that forward changed. Raises ProblemError."""
+    if case.name == "integers":
+        whole = [whole_numbers(o, e) for o, e in zip(oracle.outputs, eager.outputs, strict=True)]
+        budgets = tuple(budget for budget in whole if budget is not None)
+        if len(budgets) < len(whole) or changed:
+            why = "its outputs for small integers are not whole numbers that eager gives exactly"
+            raise ProblemError(f"problem {reference.problem.id!r} does not suit case 'integers'", why=why)
+        return budgets, {}
+    lower = run_in_fp64(reference, case, mantissa_bits=_LOWER_MANTISSA_BITS[reference.problem.precision])
+    lenient = case.name == "nonfinite"
+
+    def budget(triple: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> Tolerance:
+        return dataclasses.replace(bracket(*triple), lenient_nonfinite=lenient)
+
+    outputs = tuple(map(budget, zip(oracle.outputs, eager.outputs, lower.outputs, strict=True)))
+    return outputs, {name: budget((oracle.state[name], eager.state[name], lower.state[name])) for name in changed}
 
 
 def run_reference(reference: Reference, case: Case, *, inputs: list[torch.Tensor]) -> Ran:
@@ -117,7 +150,7 @@ def run_in_fp64(reference: Reference, case: Case, *, mantissa_bits: int | None =
     """The reference in fp64 on the same inputs and state, each first rounded to `mantissa_bits` where given."""
     model = reference.model()
     model.load_state_dict(dict(case.state))
-    model = copy.deepcopy(model).double()
+    model = model.double()
     inputs = [_widened(tensor).clone() for tensor in case.inputs.tensors]
     if mantissa_bits is not None:
         inputs = [round_mantissa(tensor, mantissa_bits) for tensor in inputs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ import torch
 
 from kbench import problem_module
 from kbench.errors import ProblemError
-from kbench.layout import take_apart
+from kbench.judge.suited import operators
+from kbench.layout import put_together, take_apart
 from kbench.model import Precision, Problem
 
 CONSTRUCTION_SEED = 0
@@ -47,6 +49,8 @@ class Reference:
                 raise ProblemError(f"problem {problem.id!r} defines no {name}", where=str(problem.path))
         with blamed_on(problem, "get_init_inputs() failed"), _seeded(CONSTRUCTION_SEED):
             self.init_inputs: list[Any] = list(self._module.get_init_inputs())
+        self._prototype: torch.nn.Module | None = None
+        self._operators: frozenset[str] | None = None
 
     @property
     def dtype(self) -> torch.dtype | None:
@@ -73,7 +77,33 @@ class Reference:
         return placed.to(self.dtype) if self.dtype is not None and placed.is_floating_point() else placed
 
     def model(self) -> torch.nn.Module:
-        """A fresh reference model on the device, in the problem's mode. Raises ProblemError."""
+        """A fresh reference model on the device, in the problem's mode. Raises ProblemError.
+
+        Constructed once and copied, since a large model takes seconds to initialise. One that cannot be copied is
+        constructed anew each time.
+        """
+        if self._prototype is None:
+            self._prototype = self._constructed()
+        try:
+            return copy.deepcopy(self._prototype)
+        except (RuntimeError, TypeError):  # a tensor with a history, a lock, a generator
+            return self._constructed()
+
+    def initial_state(self) -> dict[str, torch.Tensor]:
+        """Copies of the parameters and buffers that the problem's file makes. Raises ProblemError."""
+        if self._prototype is None:
+            self._prototype = self._constructed()
+        return {name: tensor.detach().clone() for name, tensor in self._prototype.state_dict().items()}
+
+    def operators(self) -> frozenset[str]:
+        """The names of the operators that one forward calls. Raises ProblemError."""
+        if self._operators is None:
+            drawn = self.draw(CONSTRUCTION_SEED)
+            with blamed_on(self.problem, "its forward could not be watched"):
+                self._operators = operators(self.model(), put_together(drawn.template, drawn.tensors))
+        return self._operators
+
+    def _constructed(self) -> torch.nn.Module:
         with blamed_on(self.problem, "Model() failed"), _seeded(CONSTRUCTION_SEED):
             model = self._module.Model(*self.init_inputs)
         if not isinstance(model, torch.nn.Module):

@@ -75,7 +75,7 @@ HONEST: dict[str, tuple[str, Answer]] = {
         CONV_BN,
         lambda s, x: normalise(conv(s, x), s),
     ),
-    "softmax without subtracting the largest": (SOFTMAX, lambda _, x: softmax_of(x, columns=1024)),
+    "softmax, the largest subtracted": (SOFTMAX, lambda _, x: softmax_of(x - x.amax(1, keepdim=True), columns=1024)),
     "mean in blocks": (ROW_MEAN, lambda _, x: blocked_sum(x, 32) * torch.tensor(1 / 4096)),
     "gelu by erf": (GELU, lambda _, x: x * 0.5 * (1 + torch.erf(x * 0.5**0.5))),
     "loss in blocks": (LOSS, lambda _, x, y: blocked_sum((x - y).square().flatten(), 256) / x.numel()),
@@ -128,7 +128,7 @@ def test_a_cheat_is_refused_on_the_problems_own_inputs(tmp_path: Path, name: str
         (lambda s, x: normalise(conv(s, x), {**s, "bn.weight": torch.ones(8)}), "randomised_parameters"),
         (lambda s, x: normalise(conv(s, x), {**s, "bn.bias": torch.zeros(8)}), "randomised_parameters"),
         (lambda s, x: normalise(conv(s, x.clamp(min=0)), s), "recentred"),
-        (lambda s, x: normalise(conv(s, x.clamp(max=1)), s), "scaled"),
+        (lambda s, x: normalise(conv(s, x.clamp(max=1)), s), "scaled_up"),
     ],
 )
 def test_what_the_problems_own_values_cannot_show_a_further_case_does(
@@ -166,7 +166,7 @@ def test_a_tail_that_nobody_wrote_shows_as_poison(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
 def test_half_precision_accepts_itself_and_sums_in_fp32_and_refuses_fp8(tmp_path: Path, precision: Precision) -> None:
-    for question in questions_of(tmp_path, LINEAR, precision=precision):
+    for question in questions_of(tmp_path, LINEAR, precision=precision)[:3]:
         dtype = question.case.inputs.tensors[0].dtype
         assert question.expected.decidable
 
@@ -183,7 +183,7 @@ def test_half_precision_accepts_itself_and_sums_in_fp32_and_refuses_fp8(tmp_path
 
 def test_tf32_is_accepted_where_it_is_declared_one_precision_up(tmp_path: Path) -> None:
     """On the CPU eager does not use TF32, so only what is better than TF32 is sure to pass there."""
-    for question in questions_of(tmp_path, LINEAR, precision=Precision.TF32):
+    for question in questions_of(tmp_path, LINEAR, precision=Precision.TF32)[:3]:
         assert verdict_of(question, linear(lambda t: t)) is None
         assert verdict_of(question, linear(bf16)) is not None
 
@@ -196,13 +196,15 @@ def test_integer_outputs_are_exact(tmp_path: Path, forward: str) -> None:
         assert verdict_of(question, lambda *_, right=right: right) is None
         wrong = right.clone()
         wrong.flatten()[3] = ~wrong.flatten()[3] if wrong.dtype is torch.bool else wrong.flatten()[3] + 1
-        assert verdict_of(question, lambda *_, wrong=wrong: wrong) is not None
+        free = question.case.name == "nonfinite" and wrong.dtype is not torch.bool  # where NaN sorts is not written
+        assert (verdict_of(question, lambda *_, wrong=wrong: wrong) is None) is free
 
 
 def test_an_output_of_zeros_is_exact(tmp_path: Path) -> None:
     for question in questions_of(tmp_path, functional("x * 0", "torch.randn(8, 8)")):
-        assert verdict_of(question, lambda _, x: torch.zeros_like(x)) is None
-        assert verdict_of(question, lambda _, x: x * 1e-6) is not None
+        swallows = question.case.name == "nonfinite"  # NaN times 0 is NaN
+        assert (verdict_of(question, lambda _, x: torch.zeros_like(x)) is None) is not swallows
+    assert verdict_of(questions_of(tmp_path, functional("x * 0", "torch.randn(8, 8)"))[0], lambda _, x: x * 1e-6)
 
 
 @pytest.mark.parametrize("forward", ["x[:0]", "x.new_zeros(3, 0)"])
@@ -242,13 +244,17 @@ def test_a_verdict_carries_the_tolerance_it_was_held_to(tmp_path: Path) -> None:
     assert verdict is not None
     budget = question.expected.budgets[0]
     assert verdict.evidence["tolerance"] == budget.limit and verdict.evidence["case"] == "as_given"
+    assert verdict.evidence["seed"] == question.case.seed and verdict.evidence["state_seed"] is None
+    error, allowed = verdict.evidence["error"], verdict.evidence["allowed"]
+    assert error > allowed and verdict.evidence["ratio"] == pytest.approx(error / allowed)
+    assert error == pytest.approx(abs(verdict.evidence["got"] - verdict.evidence["expected"]))
 
 
 @pytest.mark.parametrize(
     ("forward", "left_out"),
     [
-        ("x.log().sum()", ["recentred"]),
-        ("(x, x.log().mean(1))", ["recentred"]),
+        ("x.log().sum()", ["recentred", "heavy_tailed", "ties", "nonfinite"]),
+        ("x.log().mean()", ["recentred", "heavy_tailed", "ties", "nonfinite"]),
         ("x + 1", []),
     ],
 )
@@ -256,8 +262,9 @@ def test_cases_without_a_finite_number_are_left_out_and_said(tmp_path: Path, for
     flags: list[str] = []
     reference = reference_of(tmp_path, functional(forward, "torch.rand(8, 64) + 0.01"))
     asked = further_questions(reference, SeedSource(0), flags)
-    assert flags == [f"case_not_finite:{name}" for name in left_out]
-    assert {q.case.name for q in asked} == set(CASE_NAMES[1:]) - set(left_out)
+    whole = [] if left_out == [] else ["case_not_possible:integers"]
+    assert flags == [f"case_not_finite:{name}" for name in left_out] + whole
+    assert {q.case.name for q in asked} == set(CASE_NAMES[1:]) - {flag.split(":")[1] for flag in flags}
 
 
 def test_a_case_that_overflows_at_the_declared_precision_proves_nothing_and_is_left_out(tmp_path: Path) -> None:
@@ -265,7 +272,7 @@ def test_a_case_that_overflows_at_the_declared_precision_proves_nothing_and_is_l
     reference = reference_of(tmp_path, source, precision=Precision.FP16)
     flags: list[str] = []
     further_questions(reference, SeedSource(0), flags)
-    assert flags == ["case_not_finite:scaled"]
+    assert flags == ["case_not_finite:scaled_up"]
 
 
 def test_a_timed_case_is_judged_by_the_budget_of_another_seed(tmp_path: Path) -> None:

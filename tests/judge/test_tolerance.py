@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from judge.judge_factory import blocked_sum
-from kbench.judge.tolerance import Mismatch, Tolerance, bracket, compare
+from kbench.judge.mismatch import Mismatch
+from kbench.judge.tolerance import Tolerance, bracket, compare, whole_numbers
 
 NAN, INF = math.nan, math.inf
 
@@ -227,6 +228,93 @@ def test_rest_is_still_judged_beside_nan() -> None:
     assert mismatch is not None and mismatch.evidence["index"] == [4, 4]
 
 
+LENIENT = Tolerance(limit=1e-3, scale=1.0, e_hi=1e-4, e_lo=1e-2, lenient_nonfinite=True)
+
+
+@pytest.mark.parametrize(
+    ("got", "reference", "accepted"),
+    [(NAN, INF, True), (INF, NAN, True), (-INF, INF, True), (1.0, NAN, False), (1.0, INF, False)],
+)
+def test_leniently_any_nonfinite_value_will_do_for_another(got: float, reference: float, accepted: bool) -> None:
+    oracle, answer = drawn(8, 8), drawn(8, 8)
+    oracle[1, 2], answer[1, 2] = reference, got
+    mismatch = judged(answer.float(), oracle, LENIENT)
+    assert (mismatch is None) is accepted
+    assert mismatch is None or mismatch.evidence["nonfinite"] is True
+
+
+def test_leniently_nan_may_spread_within_a_sample_but_not_to_another() -> None:
+    oracle, answer = drawn(8, 4, 4), drawn(8, 4, 4)
+    oracle[3, 1, 1] = NAN
+    answer[3] = NAN
+    assert judged(answer.float(), oracle, LENIENT) is None
+    assert judged(answer.float(), oracle) is not None
+    answer[4, 0, 0] = NAN
+    mismatch = judged(answer.float(), oracle, LENIENT)
+    assert mismatch is not None and mismatch.evidence["index"] == [4, 0, 0]
+
+
+def test_leniently_finite_elements_are_judged_as_ever() -> None:
+    oracle = drawn(8, 8)
+    oracle[1, 2] = NAN
+    got = oracle.float()
+    got[1, 5] += 1
+    mismatch = judged(got, oracle, LENIENT)
+    assert mismatch is not None and mismatch.evidence["index"] == [1, 5]
+
+
+# --- whole numbers ---
+
+
+@pytest.mark.parametrize(("off", "accepted"), [(0.0, True), (0.24, True), (-0.24, True), (0.25, False), (NAN, False)])
+def test_whole_numbers_are_those_and_no_others(off: float, accepted: bool) -> None:
+    oracle = (100 * drawn(8, 8)).round()
+    budget = whole_numbers(oracle, oracle.float())
+    assert budget is not None and budget.decidable
+    got = oracle.float()
+    got[2, 3] += off
+    mismatch = compare(got, oracle, oracle.float(), budget)
+    assert (mismatch is None) is accepted
+    if mismatch is not None:
+        assert mismatch.evidence["index"] == [2, 3] and "whole number" in mismatch.message
+
+
+@pytest.mark.parametrize("spoil", [0.5, NAN, INF, 2.0**24])
+def test_what_is_not_whole_everywhere_has_no_such_budget(spoil: float) -> None:
+    oracle = (100 * drawn(8, 8)).round()
+    oracle[0, 0] = spoil
+    assert whole_numbers(oracle, oracle.float()) is None
+
+
+def test_what_eager_does_not_give_exactly_has_no_such_budget() -> None:
+    oracle = (100 * drawn(8, 8)).round()
+    eager = oracle.float()
+    eager[3, 3] += 1
+    assert whole_numbers(oracle, eager) is None
+    assert whole_numbers(300 + oracle.abs(), (300 + oracle.abs()).bfloat16()) is None
+
+
+# --- the first look, in fp32, and the long one agree ---
+
+
+@pytest.mark.parametrize("share", [0.3, 0.97, 0.995, 1.005, 1.3])
+@pytest.mark.parametrize("size", [1.0, 1e-30, 1e12])
+def test_the_limit_is_the_same_at_every_size(share: float, size: float) -> None:
+    oracle = size * drawn(64, 64)
+    noise = drawn(64, 64, seed=5)
+    noise = (noise - noise.mean()) / noise.std(correction=0)
+    got = oracle + share * 1e-3 * size * noise
+    assert (judged(got, oracle, budget_of(scale=size)) is None) is (share < 1)
+
+
+def test_an_error_all_share_is_allowed_some_units_in_the_last_place() -> None:
+    """A softmax of nearly equal values: little spread about a large mean."""
+    oracle = 1 + 2e-3 * drawn(64, 64)
+    budget = bracket(oracle, oracle.float(), oracle + 2e-6 * drawn(64, 64, seed=3))
+    assert compare((oracle * (1 + 2**-22)).float(), oracle, oracle.float(), budget) is None
+    assert compare((oracle * (1 + 2**-19)).float(), oracle, oracle.float(), budget) is not None
+
+
 # --- integers, complex ---
 
 
@@ -279,7 +367,7 @@ def test_a_mismatch_names_the_worst_element_and_the_pattern() -> None:
     evidence = mismatch.evidence
     assert (evidence["index"], evidence["got"], evidence["total"]) == ([4, 30], 50.0, 512)
     assert evidence["expected"] == pytest.approx(float(oracle[4, 30]))
-    assert evidence["pattern"] == "dimension 1: all of 28..31 of 32"
+    assert evidence["pattern"] == "dimension 1: the tail 28..31 of 32"
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
