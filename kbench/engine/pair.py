@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from kbench.build.service import Build
 from kbench.errors import KbenchError, ProblemError
 from kbench.judge.cases import SeedSource
 from kbench.judge.desk import Desk
-from kbench.judge.judging import Question, ask_first, following, further_questions, judge
+from kbench.judge.judging import Question, ask_first, further_questions, judge
 from kbench.judge.oracle import run_reference, same_bytes
 from kbench.judge.reference import Reference
 from kbench.judge.stream import Stream
@@ -34,6 +35,7 @@ from kbench.sanitize.check import sanitize
 _CPU_LEAST_SAMPLE_NS = 4e6
 _CUDA_LEAST_SAMPLE_NS = 2e6
 """So long that the window's slack is a small share of a sample."""
+_TIMED_CASE = "randomised_parameters"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,22 +107,19 @@ def _examine(job: Job, build: Build, settings: Settings, findings: _Findings) ->
     reference = Reference(job.problem, size=job.size, device=device)
     first = ask_first(reference, settings.seeds)
     with Desk(reference, first.case, first.expected) as desk:
-        questions = [first, *further_questions(reference, settings.seeds, findings.flags)]
-        seed = settings.seeds.next()
-        second = following(reference, first, reference.draw(seed), seed)
         stream = Stream(desk, device)
-        post = _candidate(job, build, settings, "judge")
-        with hire(settings.hiring, post, descriptors=desk.descriptors) as link:
-            findings.verdict = _judge(link, stream, reference, questions, second)
+        asked = _Asked(first, further_questions(reference, settings.seeds, findings.flags))
+        with hire(settings.hiring, _candidate(job, build, settings, "judge"), descriptors=desk.descriptors) as link:
+            findings.verdict = _judge(link, stream, reference, asked, settings.seeds)
             findings.isolation = link.stop().layers
         findings.judge_s = round(time.monotonic() - start, 3)
         if findings.verdict.status is not Status.CORRECT:
             return
-        if not all(question.expected.decidable for question in questions):
+        if not asked.decidable:
             findings.flags.append("precision_undecidable")
-        timed = next((q for q in questions if q.case.name == "randomised_parameters"), first)
+        timed = asked.timed
         history = _depends_on_history(reference, timed)
-        del questions, second
+        del first, asked
         bench = Bench(
             reference=reference, desk=desk, stream=stream, question=timed, hiring=settings.hiring, seeds=settings.seeds,
             budget=_budget(settings, desk, device), slack=CPU_SLACK if device.type == "cpu" else CUDA_SLACK,
@@ -129,15 +128,31 @@ def _examine(job: Job, build: Build, settings: Settings, findings: _Findings) ->
         _measure(job, build, settings, bench, findings)
 
 
+class _Asked:
+    """The questions as they are asked, of which one is kept: its state and tolerance are those of the timed calls."""
+
+    def __init__(self, first: Question, further: Iterator[Question]) -> None:
+        self.timed = first
+        self.decidable = first.expected.decidable
+        self._questions = itertools.chain([first], further)
+
+    def __iter__(self) -> Iterator[Question]:
+        for question in self._questions:
+            if question.case.name == _TIMED_CASE:
+                self.timed = question
+                self.decidable = self.decidable and question.expected.decidable
+            yield question
+
+
 def _judge(
-    link: WorkerLink, stream: Stream, reference: Reference, questions: Sequence[Question], second: Question
+    link: WorkerLink, stream: Stream, reference: Reference, questions: Iterable[Question], seeds: SeedSource
 ) -> Verdict:
     try:
         link.load()
         link.construct(stream.desk.setup(mode=reference.problem.mode))
     except WorkerFailed as failed:
         return failed.verdict
-    return judge(link, stream, questions, second=second)
+    return judge(link, stream, reference, questions, seeds)
 
 
 def _measure(job: Job, build: Build, settings: Settings, bench: Bench, findings: _Findings) -> None:

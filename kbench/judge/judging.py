@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,9 +42,11 @@ def ask_first(reference: Reference, seeds: SeedSource) -> Question:
     return question
 
 
-def further_questions(reference: Reference, seeds: SeedSource, flags: list[str]) -> list[Question]:
-    """The other cases. One that the reference cannot do, or does with no finite number, is left out, and said."""
-    questions = []
+def further_questions(reference: Reference, seeds: SeedSource, flags: list[str]) -> Iterator[Question]:
+    """The other cases, each made when it is asked for: a question holds its outputs several times over.
+
+    One that the reference cannot do, or does with no finite number, is left out, and said.
+    """
     for name in CASE_NAMES[1:]:
         case = make_case(reference, name, seeds.next())
         try:
@@ -53,10 +55,9 @@ def further_questions(reference: Reference, seeds: SeedSource, flags: list[str])
             flags.append(f"case_not_possible:{name}")
             continue
         if _gives_numbers(expected):
-            questions.append(Question(case=case, expected=expected))
+            yield Question(case=case, expected=expected)
         else:
             flags.append(f"case_not_finite:{name}")
-    return questions
 
 
 def ask(reference: Reference, name: str, seeds: SeedSource) -> Question:
@@ -84,19 +85,26 @@ def following(reference: Reference, question: Question, inputs: Drawn, seed: int
     return Question(case=case, expected=expected)
 
 
-def judge(link: WorkerLink, stream: Stream, questions: Sequence[Question], *, second: Question) -> Verdict:
-    """Put every question to a constructed worker; `second` follows the first in a row of two calls.
+def judge(
+    link: WorkerLink, stream: Stream, reference: Reference, questions: Iterable[Question], seeds: SeedSource
+) -> Verdict:
+    """Put every question to a constructed worker; the first is asked a second time, with another call behind it.
 
-    Returns `correct` or the first failure, never raises WorkerFailed.
+    Questions are taken one by one, and only while all is well. Returns `correct` or the first failure, never raises
+    WorkerFailed.
     """
-    first = questions[0]
     try:
-        verdict = inspect(link, stream, first) or _check_pair(link, stream, first, second)
-        for question in questions[1:]:
-            verdict = verdict or inspect(link, stream, question)
+        for number, question in enumerate(questions):
+            verdict = inspect(link, stream, question)
+            if number == 0 and verdict is None:
+                seed = seeds.next()
+                second = following(reference, question, reference.draw(seed), seed)
+                verdict = _check_pair(link, stream, question, second)
+            if verdict is not None:
+                return verdict
     except WorkerFailed as failed:
         return failed.verdict
-    return verdict or Verdict(status=Status.CORRECT)
+    return Verdict(status=Status.CORRECT)
 
 
 def inspect(link: WorkerLink, stream: Stream, question: Question) -> Verdict | None:

@@ -12,7 +12,7 @@ from torch import nn
 from judge.judge_factory import reference_of
 from kbench.judge.cases import SeedSource
 from kbench.judge.desk import Desk
-from kbench.judge.judging import Question, ask_first, following, further_questions, judge
+from kbench.judge.judging import Question, ask_first, further_questions, judge
 from kbench.judge.reference import Reference
 from kbench.judge.stream import Stream
 from kbench.model import Verdict
@@ -64,9 +64,7 @@ class Court:
         return [self.first, *further_questions(self.reference, self.seeds, [])]
 
     def judge(self, module: Callable[..., nn.Module]) -> Verdict:
-        seed = self.seeds.next()
-        second = following(self.reference, self.first, self.reference.draw(seed), seed)
-        return judge(self.hire(module).link, self.stream, self.questions(), second=second)
+        return judge(self.hire(module).link, self.stream, self.reference, self.questions(), self.seeds)
 
 
 @contextlib.contextmanager

@@ -133,7 +133,7 @@ _STATIC = torch.empty(16, 64)
     ("answer", "reason"),
     [
         (lambda x: x + x + 1e-4, "values"),
-        (torch.empty_like, "nonfinite"),
+        (lambda x: torch.full_like(x, torch.nan), "nonfinite"),
         (_mutate, "input_mutated"),
         (_write_behind, "out_of_bounds"),
         (_write_in_front, "out_of_bounds"),
@@ -167,7 +167,7 @@ def test_weights_cached_on_the_first_call_are_found_out(tmp_path: Path) -> None:
             weight, bias = self.l.weight.detach(), self.l.bias.detach()
             if self.kept is None or (self.follows and self.kept[0] != self.l.weight._version):
                 self.kept = self.l.weight._version, weight.t().contiguous(), bias.clone()
-            return x @ self.kept[1] + self.kept[2]
+            return x @ self.kept[1] + self.kept[2]  # type: ignore[no-any-return]
 
         follows = False
 
@@ -204,7 +204,7 @@ def test_a_second_call_in_a_row_finds_the_state_that_the_first_left(tmp_path: Pa
             self.bn = nn.BatchNorm1d(8, momentum=0.9)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.bn(x) * 0 + self.bn.running_mean
+            return self.bn(x) * 0 + self.bn.running_mean  # type: ignore[no-any-return]
 
     with court(tmp_path, RUNNING) as made:
         assert made.judge(Model).status is Status.CORRECT
