@@ -161,8 +161,8 @@ class WorkerLink:
         )
 
     def _timed_out(self, kind: Kind, timeout_s: float) -> Verdict:
-        if self.stop().out_of_memory:
-            return _out_of_memory_verdict()
+        if (over := _limit_verdict(self.stop())) is not None:
+            return over
         stage = _STAGES[kind]
         return Verdict(
             status=Status.TIMEOUT, reason=stage, message=f"no answer within {timeout_s:g} s while {_DOING[stage]}"
@@ -175,8 +175,8 @@ class WorkerLink:
             return self._violated(protocol.Violation("it closed the connection and went on running"))
         if ending.setup_error:
             return Verdict(status=Status.INFRA_ERROR, reason="sandbox", message=ending.setup_error)
-        if ending.out_of_memory:
-            return _out_of_memory_verdict()
+        if (over := _limit_verdict(ending)) is not None:
+            return over
         doing = _DOING[_STAGES[kind]]
         if ending.signal is not None:
             name = _signal_name(ending.signal)
@@ -239,7 +239,16 @@ def _summary(failure: Failure, text: str) -> str:
     return "\n".join(said[:4])[:2000] or lines[-1]
 
 
-def _out_of_memory_verdict() -> Verdict:
-    return Verdict(
-        status=Status.OUT_OF_MEMORY, reason="memory_limit", message="the worker used more host memory than it may"
-    )
+_LIMITS = {
+    "memory": ("memory_limit", "the worker used more host memory than it may; hint: --memory-limit"),
+    "disk": ("disk_limit", "the worker wrote more into its scratch folder than it may, in bytes or in files"),
+    "processes": ("process_limit", "the worker started more processes and threads than it may"),
+}
+
+
+def _limit_verdict(ending: Ending) -> Verdict | None:
+    """What follows for a worker that was ended for what it used."""
+    if not ending.exceeded:
+        return None
+    reason, message = _LIMITS[ending.exceeded]
+    return Verdict(status=Status.OUT_OF_MEMORY, reason=reason, message=message)

@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import select
-import shutil
 import socket
 import subprocess
 import sys
@@ -22,7 +21,8 @@ from types import TracebackType
 from typing import Any
 
 from kbench.errors import InfraError
-from kbench.sandbox import confine
+from kbench.sandbox import confine, identity
+from kbench.sandbox.removal import remove_folder
 
 START_TIMEOUT_S = 120.0
 """A cold `import torch` from a slow disk can take most of a minute."""
@@ -37,7 +37,8 @@ class Ending:
 
     exit_code: int | None
     signal: int | None
-    out_of_memory: bool
+    exceeded: str
+    """The limit that ended it: `memory`, `disk` or `processes`; empty where it kept them all."""
     killed: bool
     """The judge closed the lifeline before the process ended by itself."""
     peak_bytes: int
@@ -73,7 +74,7 @@ class Confined:
     def close(self) -> Ending:
         """Kill what still runs and remove the scratch folder."""
         ending = self.kill()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        remove_folder(self.scratch)
         return ending
 
     def _read_ending(self, timeout_s: float) -> Ending:
@@ -142,8 +143,10 @@ class ForkServer:
         return scratch
 
     def new_uid(self) -> int | None:
-        """A user of its own for one worker, or None where we are not root."""
-        return next(self._uids) if os.geteuid() == 0 else None
+        """A user of its own for one worker, or None where we have no right to one."""
+        with self._lock:
+            uid = next(self._uids)
+        return uid if identity.can_become(uid) else None
 
     def shared_folder(self, name: str) -> Path:
         """A folder below our scratch that several trusted workers share, owned by a user of its own."""
@@ -155,8 +158,9 @@ class ForkServer:
         return folder
 
     def owner_of(self, folder: Path) -> int | None:
-        """The user that owns a shared folder, or None where we are not root."""
-        return folder.stat().st_uid if os.geteuid() == 0 else None
+        """The user of its own that a shared folder belongs to, or None where it is ours."""
+        owner = folder.stat().st_uid
+        return None if owner == os.geteuid() else owner
 
     def spawn(
         self,
@@ -168,11 +172,12 @@ class ForkServer:
         scratch: Path,
         uid: int | None,
         descriptors: Sequence[int] = (),
-        visible: Sequence[str] = (),
+        writable: Sequence[str] = (),
     ) -> Confined:
         """Run `module:function(task, descriptors)` in a new confined process.
 
-        `log` gets what it prints (appended); `descriptors` arrive in it in this order.
+        `log` gets what it prints (appended); `descriptors` arrive in it in this order; `writable` are folders that
+        it may write besides `scratch`.
         Raises InfraError when the server is gone.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -181,7 +186,8 @@ class ForkServer:
             "task": dict(task),
             "scratch": str(scratch),
             "uid": uid,
-            "visible": [*self._visible, *visible],
+            "visible": self._visible,
+            "writable": list(writable),
             "hidden": self._hidden,
             "limits": limits.__dict__,
         }
@@ -213,7 +219,7 @@ class ForkServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        shutil.rmtree(self.root, ignore_errors=True)
+        remove_folder(self.root)
 
     def __enter__(self) -> ForkServer:
         return self
