@@ -23,12 +23,13 @@ _LAYER_FIXES = {
         "run as root, or allow plain users their namespaces: sysctl user.max_user_namespaces=10000, "
         "kernel.unprivileged_userns_clone=1 (Debian), kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu)"
     ),
-    "uid": "run as root with CAP_SETUID, CAP_SETGID and CAP_CHOWN, with the project where other users can read it",
+    "uid": "run as root with CAP_SETUID, CAP_SETGID and CAP_CHOWN",
     "proc": "let the container show all of /proc (docker: --security-opt systempaths=unconfined), or use none",
     "read_only": "needs a mount namespace and Linux 5.12 or newer",
     "landlock": "needs Linux 5.19 or newer with landlock in the kernel's lsm= list, and a container that allows it",
     "seccomp": "apt-get install libseccomp2 (elsewhere: libseccomp)",
 }
+
 
 class State(enum.StrEnum):
     """How far one thing a run needs is there."""
@@ -61,8 +62,7 @@ class Storage:
 
 
 def diagnose(inventory: Inventory, storage: Storage, layers: Mapping[str, str]) -> tuple[Check, ...]:
-    """Every check, in the order of the table. `layers` maps each isolation layer to `on`, `off: why` or
-    `not needed: why`."""
+    """Every check, in the order of the table. `layers`: each isolation layer's `on`, `off: why` or `not needed: why`."""
     return (
         _python(inventory),
         _torch(inventory),

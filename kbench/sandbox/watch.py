@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,26 +108,32 @@ def exceeds(folder: str, *, bytes_left: int, limits: Limits) -> bool:
     """
     seen: set[FileId] = set()
     todo = [folder]
-    while todo:
-        try:
-            entries = list(os.scandir(todo.pop()))
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
-                return True
-            continue  # just removed
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                found = entry.stat(follow_symlinks=False)
+    try:
+        while todo:
+            for path, found in _entries(todo.pop()):
                 identity = (found.st_dev, found.st_ino)
                 if identity in seen:  # one file may have many names
                     continue
                 seen.add(identity)
                 bytes_left -= found.st_blocks * _BLOCK_BYTES
+                if bytes_left < 0 or len(seen) > limits.scratch_files:
+                    return True
                 if stat.S_ISDIR(found.st_mode):
-                    todo.append(entry.path)
-        if bytes_left < 0 or len(seen) > limits.scratch_files:
-            return True
+                    todo.append(path)
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
     return bytes_left < 0
+
+
+def _entries(folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    """What lies in a folder, without what is just being removed. Raises OSError for a path that is too long."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    yield entry.path, entry.stat(follow_symlinks=False)
+    except (FileNotFoundError, PermissionError, NotADirectoryError):
+        return
 
 
 def tree(root: int) -> list[int]:
