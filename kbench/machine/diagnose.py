@@ -62,7 +62,7 @@ class Storage:
 
 
 def diagnose(inventory: Inventory, storage: Storage, layers: Mapping[str, str]) -> tuple[Check, ...]:
-    """Every check, in the order of the table. `layers`: each isolation layer's `on`, `off: why` or `not needed: why`."""
+    """Every check, in the order of the table. `layers`: each isolation layer's `on`, `off: why`, `not needed: why`."""
     return (
         _python(inventory),
         _torch(inventory),

@@ -13,9 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sandbox.child import outcome
-
 from kbench.sandbox import syscalls as sc
+from sandbox.child import outcome
 
 MB = 1 << 20
 _PTRACE_ATTACH = 16
@@ -92,7 +91,7 @@ def attach_to_init() -> str:
 
 
 def init_memory() -> str:
-    with open("/proc/1/mem", "rb"):
+    with Path("/proc/1/mem").open("rb"):
         return "opened"
 
 
@@ -122,7 +121,7 @@ def hide_memory(megabytes: int) -> None:
 
 
 def fill_shared_memory(megabytes: int) -> None:
-    with open("/dev/shm/bomb", "wb") as file:
+    with Path("/dev/shm/bomb").open("wb") as file:
         for _ in range(megabytes):
             file.write(bytes(MB))
     signal.pause()
@@ -135,8 +134,8 @@ def fill_disk(megabytes: int) -> None:
 
 def fill_disk_unseen(megabytes: int) -> None:
     """In a file that no folder names any more."""
-    with open("bomb", "wb") as file:
-        os.unlink("bomb")
+    with Path("bomb").open("wb") as file:
+        Path("bomb").unlink()
         file.write(bytes(megabytes * MB))
         file.flush()
         signal.pause()
@@ -162,6 +161,7 @@ def nest_folders(depth: int) -> None:
         below = os.open("d", os.O_RDONLY, dir_fd=here)
         os.close(here)
         here = below
+    signal.pause()
 
 
 ATTEMPTS: dict[str, Callable[..., Any]] = {

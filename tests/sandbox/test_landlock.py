@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox.child import in_child
 
 from kbench.sandbox import landlock
 from kbench.sandbox import syscalls as sc
+from sandbox.child import in_child
 
 
 def _version() -> int:

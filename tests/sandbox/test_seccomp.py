@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from sandbox.child import in_child
 
 from kbench.sandbox import seccomp
 from kbench.sandbox import syscalls as sc
+from sandbox.child import in_child
 
 LEFT_OUT = {"vhangup"}
 """Unfiltered, it would do what it says."""
