@@ -194,12 +194,12 @@ def staffed(
 def _look_at_isolation(*, required: bool, listener: Listener) -> None:
     from kbench.sandbox.probe import probe_layers
 
-    missing = {name: state for name, state in probe_layers().items() if state != "on"}
+    missing = confine.missing(probe_layers())
     if not missing:
         return
     why = "; ".join(f"{name} is {state}" for name, state in missing.items())
     if required:
-        raise InfraError("isolation is required, and incomplete here", why=why, hint="kbench doctor; or run as root")
+        raise InfraError("isolation is required, and incomplete here", why=why, hint="kbench doctor")
     listener.note(f"degraded isolation: {why}")
 
 

@@ -116,9 +116,25 @@ class Desk:
 
         Raises ValueError when the values have another form than the first ones.
         """
+        self._poison_outputs(len(sets))
+        self._lay(sets, self._arenas["inputs"].data)
+
+    def stage_inputs(self, sets: Sequence[Drawn]) -> torch.Tensor:
+        """The same in two steps, the first: everything but the last copy, which `put_staged` makes in one stroke."""
+        self._poison_outputs(len(sets))
+        staged = torch.full((len(sets) * self._input_stride,), _POISON, dtype=torch.uint8, device=self._device)
+        self._lay(sets, staged)
+        return staged
+
+    def put_staged(self, staged: torch.Tensor) -> None:
+        """Let the workers see what was staged. On CUDA it is only queued."""
+        self._arenas["inputs"].data[: staged.numel()].copy_(staged)
+
+    def _poison_outputs(self, calls: int) -> None:
+        self._arenas["outputs"].data[: calls * self._output_stride].fill_(_POISON)
+
+    def _lay(self, sets: Sequence[Drawn], memory: torch.Tensor) -> None:
         forms = [(slot.dtype, slot.shape) for slot in self._input_slots]
-        self._arenas["outputs"].data[: len(sets) * self._output_stride].fill_(_POISON)
-        memory = self._arenas["inputs"].data
         for number, drawn in enumerate(sets):
             if forms != [(dtype_name(t.dtype), tuple(t.shape)) for t in drawn.tensors]:
                 raise ValueError("get_inputs() gives other shapes or dtypes under another seed")

@@ -1,9 +1,10 @@
 """The one kind of call there is: fresh inputs, release, wait, glimpse at the outputs. The window is the judge's own.
 
-On the CPU the window runs from the request to the end of the glimpse. On CUDA the worker first puts all its work on a
-stream that a gate holds; only then are the inputs laid out, and the window runs from the opening of the gate to the
-end of the glimpse. So neither messages nor launches are in it, and nothing can be computed ahead: the inputs were not
-there. A forward that waits for the device by itself never gets to queue its work; the gate then opens without it.
+On the CPU the worker stands still while the inputs are laid out; the window runs from when it may go on to the end of
+the glimpse. On CUDA the worker first puts all its work on a stream that a gate holds; only then are the inputs laid
+out, in one stroke, and the window runs from that stroke to the end of the glimpse, with the opening of the gate in
+between. So neither messages nor launches are in it, and nothing can be computed ahead: the inputs were not there. A
+forward that waits for the device by itself never gets to queue its work; the gate then opens without it.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ class Stream:
         return self.desk.take_outputs(answer.structure, answer.forms, sampled.glimpse, calls=sampled.calls)
 
     def _sample_on_host(self, link: WorkerLink, sets: Sequence[Drawn], timeout_s: float) -> Sampled:
+        link.freeze()
         self.desk.put_inputs(sets)
         places = self.desk.aim(len(sets))
         start = time.perf_counter_ns()
@@ -88,12 +90,12 @@ class Stream:
         page, number = self.desk.page, next(self.desk.numbers)
         assert page is not None and self._flush is not None
         places = self.desk.aim(len(sets))
+        staged = self.desk.stage_inputs(sets)
         idle_ns = self._time_to_get_through(self._flush)
         link.begin_sample(calls=len(sets), gate=number)
         queued = _watch(lambda: page.is_queued(number), link, _PATIENCE_S)
-        self._lay_out(sets, page, number)
         start = time.perf_counter_ns()
-        page.open_gate(number)
+        self._lay_out(staged, page, number)
         in_time = _watch(lambda: page.is_done(number), link, timeout_s) or link.has_news()
         glimpse = self.desk.glimpse(places)
         window_ns = time.perf_counter_ns() - start
@@ -101,16 +103,15 @@ class Stream:
         answer = link.end_sample(expected=self.desk.outputs, structure=self.desk.structure, timeout_s=left_s)
         return _sampled(answer, glimpse, len(sets), window_ns=window_ns, idle_ns=idle_ns, queued=queued)
 
-    def _lay_out(self, sets: Sequence[Drawn], page: Page, number: int) -> None:
-        """Inputs, poison, and a cold L2. Whatever goes wrong, the worker's stream is not left standing."""
+    def _lay_out(self, staged: torch.Tensor, page: Page, number: int) -> None:
+        """Inputs, a cold L2, and the gate. Whatever goes wrong, the worker's stream is not left standing."""
         try:
-            self.desk.put_inputs(sets)
+            self.desk.put_staged(staged)
             if self._flush is not None:
                 self._flush.zero_()
             torch.cuda.synchronize(self._device)
-        except BaseException:
+        finally:
             page.open_gate(number)
-            raise
 
     def _time_to_get_through(self, tensor: torch.Tensor) -> int:
         torch.cuda.synchronize(self._device)

@@ -15,6 +15,21 @@ _LEAST_DISK_GB = 5.0
 # One stock nvcc compile peaks at 2.8 GB (measured), and the judge has to live beside it.
 _LEAST_MEMORY_GB = 4.0
 
+_NAMESPACES = (
+    "run as root, in a container with CAP_SYS_ADMIN and without a seccomp or AppArmor profile; or allow user namespaces"
+)
+_LAYER_FIXES = {
+    "user_namespace": (
+        "run as root, or allow plain users their namespaces: sysctl user.max_user_namespaces=10000, "
+        "kernel.unprivileged_userns_clone=1 (Debian), kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu)"
+    ),
+    "uid": "run as root with CAP_SETUID, CAP_SETGID and CAP_CHOWN",
+    "proc": "let the container show all of /proc (docker: --security-opt systempaths=unconfined), or use none",
+    "read_only": "needs a mount namespace and Linux 5.12 or newer",
+    "landlock": "needs Linux 5.19 or newer with landlock in the kernel's lsm= list, and a container that allows it",
+    "seccomp": "apt-get install libseccomp2 (elsewhere: libseccomp)",
+}
+
 
 class State(enum.StrEnum):
     """How far one thing a run needs is there."""
@@ -47,7 +62,7 @@ class Storage:
 
 
 def diagnose(inventory: Inventory, storage: Storage, layers: Mapping[str, str]) -> tuple[Check, ...]:
-    """Every check, in the order of the table. `layers` maps each isolation layer to `on` or `off: why`."""
+    """Every check, in the order of the table. `layers`: each isolation layer's `on`, `off: why`, `not needed: why`."""
     return (
         _python(inventory),
         _torch(inventory),
@@ -171,9 +186,9 @@ def _free(name: str, free_gb: float | None, least_gb: float, fix: str) -> Check:
 
 def _layer(name: str, state: str) -> Check:
     label = f"isolation: {name.replace('_', ' ')}"
-    if state == "on":
-        return Check(name=label, state=State.OK, detail="on")
-    fix = "run as root, or in a container with CAP_SYS_ADMIN; --require-isolation refuses to run without"
+    if not state.startswith("off"):
+        return Check(name=label, state=State.OK, detail=state)
+    fix = f"{_LAYER_FIXES.get(name, _NAMESPACES)}; --require-isolation refuses to run without"
     return Check(name=label, state=State.DEGRADED, detail=state, fix=fix)
 
 

@@ -13,9 +13,9 @@ from kbench.judge.judging import Question
 from kbench.judge.reference import Drawn, Reference
 from kbench.judge.stream import Sampled, Stream, Timed
 from kbench.measure.checks import Checks
-from kbench.measure.sampling import Budget, samples_of, take_replicate, warm_up
+from kbench.measure.sampling import Budget, in_step, samples_of, take_replicate, warm_up
 from kbench.measure.summary import Taken
-from kbench.measure.window import SOLUTION, Slack, bound_by_window
+from kbench.measure.window import SOLUTION, TRUSTED_SIDE, Slack, bound_by_window
 from kbench.model import Sample, Status, Verdict
 from kbench.remote.hire import Hiring, Post, hire
 from kbench.remote.link import WorkerFailed, WorkerLink
@@ -74,12 +74,8 @@ class LiveSide:
     drawn: list[Drawn] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     last: Sampled | None = None
-    resting: bool = False
 
     def sample(self, *, calls: int) -> Timed:
-        if self.resting:
-            self.link.thaw()
-            self.resting = False
         self.seeds = [self.bench.seeds.next() for _ in range(calls)]
         self.drawn = [self.bench.reference.draw(seed) for seed in self.seeds]
         try:
@@ -91,20 +87,18 @@ class LiveSide:
         return self.last.timed
 
     def rest(self) -> None:
-        self.link.freeze()
-        self.resting = True
+        try:
+            self.link.freeze()
+        except WorkerFailed as failed:
+            raise _blame(self.name, failed) from failed
 
     def set_state(self) -> None:
         """Take over what lies on the desk."""
-        was_resting = self.resting
-        if was_resting:
-            self.link.thaw()
         try:
             self.link.set_state()
+            self.link.freeze()
         except WorkerFailed as failed:
             raise _blame(self.name, failed) from failed
-        if was_resting:
-            self.link.freeze()
 
 
 def take_samples(bench: Bench, specs: Sequence[SideSpec], *, progress: Callable[[int, int], None]) -> Taken:
@@ -120,6 +114,7 @@ def take_samples(bench: Bench, specs: Sequence[SideSpec], *, progress: Callable[
         with contextlib.ExitStack() as stack:
             sides = [_start(bench, spec, question, stack) for spec in order]
             paces = {side.name: warm_up(side, bench.budget) for side in sides}
+            paces = in_step(paces, SOLUTION, trusted=TRUSTED_SIDE)
             pace = paces[SOLUTION]
             checks = Checks(
                 bench.reference, bench.stream, bench.seeds, question,

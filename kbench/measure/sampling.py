@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -79,6 +80,13 @@ def warm_up(side: Side, budget: Budget) -> Pace:
     wanted_ns = budget.min_block_ns / 2
     samples = max(math.ceil(budget.min_samples / 2), math.ceil(wanted_ns / (calls * per_call_ns)))
     return Pace(calls=calls, samples_per_visit=min(samples, _MOST_SAMPLES_PER_VISIT))
+
+
+def in_step(paces: dict[str, Pace], judged: str, *, trusted: str) -> dict[str, Pace]:
+    """The same paces, but the judged side makes no fewer calls in a row than the trusted one: whoever is slow while it
+    warms up would otherwise be given samples so short that the window's slack covers any claim."""
+    calls = max(paces[judged].calls, paces[trusted].calls)
+    return paces | {judged: dataclasses.replace(paces[judged], calls=calls)}
 
 
 def _believable_ns(timed: Timed) -> float:

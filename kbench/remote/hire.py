@@ -90,7 +90,7 @@ def hire(hiring: Hiring, post: Post, *, descriptors: Sequence[int] = (), load_s:
             scratch=scratch,
             uid=uid,
             descriptors=[theirs.fileno(), *descriptors],
-            visible=[str(post.writable)] if post.writable else [],
+            writable=[str(post.writable)] if post.writable else [],
         )
     deadlines = hiring.deadlines if load_s is None else Deadlines(load_s=load_s, call_s=hiring.deadlines.call_s)
     return WorkerLink(task, process=process, connection=ours, deadlines=deadlines)

@@ -20,7 +20,7 @@ from kbench.model import Status, Verdict
 from kbench.protocol import Failure, Kind
 from kbench.sandbox.client import Confined, Ending
 
-_LAST_BREATH_S = 30.0
+_LAST_BREATH_S = 5.0
 """How long a process may take to end after its end of the connection was closed."""
 
 
@@ -94,8 +94,11 @@ class WorkerLink:
         return bool(select.select([self._connection], [], [], 0)[0])
 
     def freeze(self) -> None:
-        """Let none of its processes run until `thaw`."""
-        self._process.freeze()
+        """Let none of its processes run until `thaw`, or the next request. Raises WorkerFailed where they resist."""
+        if not self._process.frozen and not self._process.freeze():
+            self.stop()
+            said = "its processes kept waking each other up while they had to stand still for another side's turn"
+            raise WorkerFailed(Verdict(status=Status.REJECTED, reason="will_not_rest", message=said))
 
     def thaw(self) -> None:
         """Let them go on."""
@@ -124,6 +127,7 @@ class WorkerLink:
         return self._answer(kind, answer, max_payload=max_payload, timeout_s=timeout_s)
 
     def _request(self, kind: Kind, payload: bytes, *, timeout_s: float) -> None:
+        self._process.thaw()
         self._sequence += 1
         self._asked_at_s = time.monotonic()
         with self._failures_of(kind):
@@ -162,8 +166,8 @@ class WorkerLink:
 
     def _timed_out(self, kind: Kind) -> Verdict:
         waited_s = time.monotonic() - self._asked_at_s
-        if self.stop().out_of_memory:
-            return _out_of_memory_verdict()
+        if (over := _limit_verdict(self.stop())) is not None:
+            return over
         stage = _STAGES[kind]
         return Verdict(
             status=Status.TIMEOUT, reason=stage, message=f"no answer within {waited_s:.3g} s while {_DOING[stage]}"
@@ -176,8 +180,8 @@ class WorkerLink:
             return self._violated(protocol.Violation("it closed the connection and went on running"))
         if ending.setup_error:
             return Verdict(status=Status.INFRA_ERROR, reason="sandbox", message=ending.setup_error)
-        if ending.out_of_memory:
-            return _out_of_memory_verdict()
+        if (over := _limit_verdict(ending)) is not None:
+            return over
         doing = _DOING[_STAGES[kind]]
         if ending.signal is not None:
             name = _signal_name(ending.signal)
@@ -240,7 +244,16 @@ def _summary(failure: Failure, text: str) -> str:
     return "\n".join(said[:4])[:2000] or lines[-1]
 
 
-def _out_of_memory_verdict() -> Verdict:
-    return Verdict(
-        status=Status.OUT_OF_MEMORY, reason="memory_limit", message="the worker used more host memory than it may"
-    )
+_LIMITS = {
+    "memory": ("memory_limit", "the worker used more host memory than it may; hint: --memory-limit"),
+    "disk": ("disk_limit", "the worker wrote more into its scratch folder than it may, in bytes or in files"),
+    "processes": ("process_limit", "the worker started more processes and threads than it may"),
+}
+
+
+def _limit_verdict(ending: Ending) -> Verdict | None:
+    """What follows for a worker that was ended for what it used."""
+    if not ending.exceeded:
+        return None
+    reason, message = _LIMITS[ending.exceeded]
+    return Verdict(status=Status.OUT_OF_MEMORY, reason=reason, message=message)

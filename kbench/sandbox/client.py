@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import select
-import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -22,7 +22,8 @@ from types import TracebackType
 from typing import Any
 
 from kbench.errors import InfraError
-from kbench.sandbox import confine, supervisor
+from kbench.sandbox import confine, identity, supervisor
+from kbench.sandbox.removal import remove_folder
 
 START_TIMEOUT_S = 120.0
 """A cold `import torch` from a slow disk can take most of a minute."""
@@ -37,7 +38,8 @@ class Ending:
 
     exit_code: int | None
     signal: int | None
-    out_of_memory: bool
+    exceeded: str
+    """The limit that ended it: `memory`, `disk` or `processes`; empty where it kept them all."""
     killed: bool
     """The judge closed the lifeline before the process ended by itself."""
     peak_bytes: int
@@ -53,27 +55,38 @@ class Confined:
         self._lifeline = lifeline
         self._ending: Ending | None = None
         self._report = b""
+        self._unread = b""
+        self._frozen: list[int] = []
         self._reading = threading.Lock()
         self.scratch = scratch
         self.log = log
 
-    def freeze(self) -> None:
-        """SIGSTOP the whole tree; back when it stands still (or has ended)."""
-        self._order(supervisor.FREEZE)
-
-    def thaw(self) -> None:
-        """SIGCONT the whole tree."""
-        self._order(supervisor.THAW)
-
-    def _order(self, order: bytes) -> None:
+    def freeze(self) -> bool:
+        """Stop the whole tree until `thaw`; True when it stands still, or has ended."""
         with self._reading, contextlib.suppress(OSError):
             if self._ending is not None:
-                return
-            self._lifeline.sendall(order)
-            if select.select([self._lifeline], [], [], _ENDING_TIMEOUT_S)[0]:
-                said = self._lifeline.recv(1)
-                if said != supervisor.OBEYED:
-                    self._report = said  # it ended just now, and this is its report's first byte
+                return True
+            self._lifeline.sendall(supervisor.FREEZE)
+            line = self._read_line(_ENDING_TIMEOUT_S)
+            if not line.startswith(supervisor.OBEYED):
+                self._report = line  # it ended just now, and this is its report
+                return True
+            below = json.loads(line[len(supervisor.OBEYED) :])
+            self._frozen = below or []
+            return below is not None
+        return True
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        for pid in reversed(self._frozen):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGCONT)
+        self._frozen = []
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it stands still."""
+        return bool(self._frozen)
 
     def kill(self) -> Ending:
         """SIGKILL the whole tree and wait until it is gone. May be called from another thread."""
@@ -92,21 +105,27 @@ class Confined:
     def close(self) -> Ending:
         """Kill what still runs and remove the scratch folder."""
         ending = self.kill()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        remove_folder(self.scratch)
         return ending
 
     def _read_ending(self, timeout_s: float) -> Ending:
+        line = self._report or self._read_line(timeout_s)
+        while line.startswith(supervisor.OBEYED):  # an answer that nobody waited for
+            line = self._read_line(timeout_s)
+        return Ending(**json.loads(line))
+
+    def _read_line(self, timeout_s: float) -> bytes:
         deadline = time.monotonic() + timeout_s
-        line = self._report
-        while not line.endswith(b"\n"):
+        while b"\n" not in self._unread:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._lifeline], [], [], left)[0]:
                 raise InfraError("a worker's supervisor did not report its end", why=f"waited {timeout_s:.0f} s")
             chunk = self._lifeline.recv(65536)
             if not chunk:
                 raise InfraError("a worker's supervisor vanished without a report", where=str(self.log))
-            line += chunk
-        return Ending(**json.loads(line))
+            self._unread += chunk
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line
 
 
 class ForkServer:
@@ -161,8 +180,10 @@ class ForkServer:
         return scratch
 
     def new_uid(self) -> int | None:
-        """A user of its own for one worker, or None where we are not root."""
-        return next(self._uids) if os.geteuid() == 0 else None
+        """A user of its own for one worker, or None where we have no right to one."""
+        with self._lock:
+            uid = next(self._uids)
+        return uid if identity.can_become(uid) else None
 
     def shared_folder(self, name: str) -> Path:
         """A folder below our scratch that several trusted workers share, owned by a user of its own."""
@@ -174,8 +195,9 @@ class ForkServer:
         return folder
 
     def owner_of(self, folder: Path) -> int | None:
-        """The user that owns a shared folder, or None where we are not root."""
-        return folder.stat().st_uid if os.geteuid() == 0 else None
+        """The user of its own that a shared folder belongs to, or None where it is ours."""
+        owner = folder.stat().st_uid
+        return None if owner == os.geteuid() else owner
 
     def spawn(
         self,
@@ -187,11 +209,12 @@ class ForkServer:
         scratch: Path,
         uid: int | None,
         descriptors: Sequence[int] = (),
-        visible: Sequence[str] = (),
+        writable: Sequence[str] = (),
     ) -> Confined:
         """Run `module:function(task, descriptors)` in a new confined process.
 
-        `log` gets what it prints (appended); `descriptors` arrive in it in this order.
+        `log` gets what it prints (appended); `descriptors` arrive in it in this order; `writable` are folders that
+        it may write besides `scratch`.
         Raises InfraError when the server is gone.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -200,7 +223,8 @@ class ForkServer:
             "task": dict(task),
             "scratch": str(scratch),
             "uid": uid,
-            "visible": [*self._visible, *visible],
+            "visible": self._visible,
+            "writable": list(writable),
             "hidden": self._hidden,
             "limits": limits.__dict__,
         }
@@ -232,7 +256,7 @@ class ForkServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        shutil.rmtree(self.root, ignore_errors=True)
+        remove_folder(self.root)
 
     def __enter__(self) -> ForkServer:
         return self

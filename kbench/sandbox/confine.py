@@ -1,25 +1,34 @@
-"""The walls around one worker. Each layer is tried by itself and reported as `on` or `off: why`.
+"""The walls around one worker. Each layer is tried by itself and reported as `on`, `off: why` or `not needed: why`.
 
-Order matters: namespaces first (they need privilege), then limits, then the identity, then no_new_privs.
+Order matters: the user namespace first (it grants a plain user the others), then the other namespaces and the mounts,
+then limits, identity and capabilities, then no_new_privs, which Landlock and the system call filter need.
+No bubblewrap: it executes a new program, and a worker would pay for an `import torch` (3 s) instead of a fork.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import resource
-import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kbench.sandbox import identity, landlock, mounts, seccomp
 from kbench.sandbox import syscalls as sc
 
-LAYERS = ("session", "pid_namespace", "mount_namespace", "network", "ipc", "uid", "no_new_privs", "rlimits", "watchdog")
+LAYERS = (
+    "session", "user_namespace", "pid_namespace", "mount_namespace", "proc", "read_only", "network", "ipc",
+    "uid", "capabilities", "no_new_privs", "landlock", "seccomp", "rlimits", "watchdog",
+)  # fmt: skip
 """Every layer's name, as shown by `kbench doctor` and stored in a record's `isolation`."""
 
-_COVERED = ("/tmp", "/dev/shm", "/var/tmp")
-_HIDDEN_BYTES = 4096
+ON = "on"
+_OFF = "off: "
+_NOT_NEEDED = "not needed: "
+_COUNTS_PER_NAMESPACE = (5, 14)
+"""The Linux version from which RLIMIT_NPROC counts a user's processes in each user namespace by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +36,15 @@ class Limits:
     """What one worker may use."""
 
     memory_bytes: int
+    """Private, shared and temporary files together."""
     file_bytes: int = 8 << 30
     output_bytes: int = 1 << 20
     processes: int = 1024
+    """Threads count too."""
     open_files: int = 4096
     scratch_bytes: int = 4 << 30
+    """On the disk, in the scratch folder; and in each temporary folder, which is memory."""
+    scratch_files: int = 200_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +52,7 @@ class Walls:
     """What to put around one worker."""
 
     scratch: str
-    """The one folder it may write, already owned by `uid`."""
+    """The one folder of its own, already owned by `uid`."""
     uid: int | None
     """The user to become, or None to stay who we are."""
     visible: tuple[str, ...]
@@ -47,6 +60,8 @@ class Walls:
     limits: Limits
     hidden: tuple[str, ...] = ()
     """Folders to show as empty but for what is `visible` in them: problems, results, the other candidates."""
+    writable: tuple[str, ...] = ()
+    """Folders besides `scratch` that it may write, and shares with others of its kind."""
 
 
 def attempt(layers: dict[str, str], name: str, action: Callable[[], None]) -> None:
@@ -54,13 +69,26 @@ def attempt(layers: dict[str, str], name: str, action: Callable[[], None]) -> No
     try:
         action()
     except OSError as error:
-        layers[name] = f"off: {error.strerror or error}"
+        layers[name] = f"{_OFF}{error.strerror or error}"
     else:
-        layers[name] = "on"
+        layers[name] = ON
 
 
-def unshare_pids(layers: dict[str, str]) -> None:
-    """In the supervisor, before it forks the worker's init: its children live in a PID namespace of their own."""
+def missing(layers: Mapping[str, str]) -> dict[str, str]:
+    """The layers that do not stand and should, each with its `off: why`. One that is not needed is not missing."""
+    return {name: state for name, state in layers.items() if state.startswith(_OFF)}
+
+
+def enter_namespaces(walls: Walls, layers: dict[str, str]) -> None:
+    """In the supervisor, before it forks the worker's init: its children live in a PID namespace of their own.
+
+    Unsharing that needs privilege, which a plain user has only in a user namespace. So the supervisor enters one too;
+    over there it may still do everything to the worker, and the worker nothing to it.
+    """
+    if walls.uid is None:
+        attempt(layers, "user_namespace", identity.enter_user_namespace)
+    else:
+        layers["user_namespace"] = f"{_NOT_NEEDED}the worker has a uid of its own"
     attempt(layers, "pid_namespace", lambda: sc.unshare(sc.CLONE_NEWPID))
 
 
@@ -68,82 +96,76 @@ def build_namespaces(walls: Walls, layers: dict[str, str]) -> None:
     """In the worker's init (PID 1 of its namespace): network, IPC, mounts."""
     attempt(layers, "network", lambda: sc.unshare(sc.CLONE_NEWNET))
     attempt(layers, "ipc", lambda: sc.unshare(sc.CLONE_NEWIPC))
-    attempt(layers, "mount_namespace", lambda: _private_mounts(walls, layers))
+    attempt(layers, "mount_namespace", lambda: mounts.build(_view(walls)))
+    if layers["mount_namespace"] != ON:
+        layers["proc"] = layers["read_only"] = f"{_OFF}needs a mount namespace"
+        return
+    if layers["pid_namespace"] == ON:
+        attempt(layers, "proc", mounts.mount_own_proc)
+    else:
+        layers["proc"] = f"{_OFF}needs a PID namespace"
+    attempt(layers, "read_only", lambda: mounts.make_read_only(_writable_mounts(walls, layers)))
 
 
-def _private_mounts(walls: Walls, layers: Mapping[str, str]) -> None:
-    sc.unshare(sc.CLONE_NEWNS)
-    sc.mount("none", "/", None, sc.MS_REC | sc.MS_PRIVATE)
-    keep = [walls.scratch, *walls.visible]
-    for folder in (*_COVERED, *blocked_ancestors(walls.visible)):
-        if Path(folder).is_dir():
-            _cover(folder, keep, size=walls.limits.scratch_bytes)
-    for folder in walls.hidden:
-        if folder not in _COVERED and Path(folder).is_dir():
-            _cover(folder, keep, size=_HIDDEN_BYTES)
-    if layers.get("pid_namespace") == "on":
-        sc.mount("proc", "/proc", "proc", sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC)
+def _view(walls: Walls) -> mounts.View:
+    hidden = [*walls.hidden, str(Path(walls.scratch).parent)]  # the scratch folders of other workers
+    if walls.uid is None:
+        with contextlib.suppress(KeyError):  # a user without an entry has no home either
+            hidden.append(pwd.getpwuid(os.geteuid()).pw_dir)
+    return mounts.View(
+        readable=walls.visible,
+        writable=(walls.scratch, *walls.writable),
+        hidden=tuple(folder for folder in hidden if folder not in mounts.TEMPORARY),
+        temporary_bytes=walls.limits.scratch_bytes,
+    )
 
 
-def _cover(folder: str, keep: Sequence[str], *, size: int) -> None:
-    """Hide `folder` behind an empty file system of its own, leaving only the folders of `keep` in it."""
-    inside = [path for path in keep if Path(folder) in Path(path).parents]
-    held = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in inside]
-    try:
-        mode = "0755" if folder not in _COVERED else "1777"
-        sc.mount("tmpfs", folder, "tmpfs", sc.MS_NOSUID | sc.MS_NODEV, f"size={size},mode={mode}")
-        for path, descriptor in zip(inside, held, strict=True):
-            Path(path).mkdir(parents=True, exist_ok=True)
-            for parent in Path(path).parents:
-                if Path(folder) in parent.parents:
-                    parent.chmod(0o755)
-            sc.mount(f"/proc/self/fd/{descriptor}", path, None, sc.MS_BIND | sc.MS_REC)
-    finally:
-        for descriptor in held:
-            os.close(descriptor)
-
-
-def blocked_ancestors(paths: Sequence[str]) -> tuple[str, ...]:
-    """The topmost folders above `paths` that another user could not enter (a private home, say)."""
-    found: list[str] = []
-    for path in paths:
-        for parent in reversed(Path(path).parents):
-            if not parent.stat().st_mode & stat.S_IXOTH:
-                if str(parent) not in found:
-                    found.append(str(parent))
-                break
-    return tuple(found)
+def _writable_mounts(walls: Walls, layers: Mapping[str, str]) -> list[str]:
+    own = [walls.scratch, *walls.writable, *(folder for folder in mounts.TEMPORARY if Path(folder).is_dir())]
+    return [*own, "/proc"] if layers["proc"] == ON else own
 
 
 def drop_privileges(walls: Walls, layers: dict[str, str]) -> None:
-    """In the worker itself, last of all: limits, then identity, then the promise never to gain any."""
-    attempt(layers, "rlimits", lambda: _set_limits(walls.limits, own_user=walls.uid is not None))
+    """In the worker itself, last of all: limits, then identity, then the promises that cannot be taken back."""
+    attempt(layers, "rlimits", lambda: _set_limits(walls.limits, count_processes=_counts_own(walls, layers)))
+    identity.bound_capabilities()
+    _take_identity(walls, layers)
+    attempt(layers, "capabilities", sc.clear_capabilities)
+    attempt(layers, "no_new_privs", lambda: sc.prctl(sc.PR_SET_NO_NEW_PRIVS, 1))
+    temporary = mounts.TEMPORARY if layers["mount_namespace"] == ON else ()  # else they are everybody's
+    writable = (walls.scratch, *walls.writable, *temporary)
+    attempt(layers, "landlock", lambda: landlock.restrict(writable=writable, nodes=("/dev", "/proc")))
+    attempt(layers, "seccomp", seccomp.restrict)
+
+
+def _take_identity(walls: Walls, layers: dict[str, str]) -> None:
     if walls.uid is None:
-        layers["uid"] = "off: not root, so the worker is the same user as the judge"
-    elif layers.get("mount_namespace") != "on" and blocked_ancestors(walls.visible):
-        layers["uid"] = f"off: other users cannot read {blocked_ancestors(walls.visible)[0]}"
+        in_namespace = layers["user_namespace"] == ON
+        stands_in = f"{_NOT_NEEDED}the worker is in a user namespace of its own"
+        layers["uid"] = stands_in if in_namespace else f"{_OFF}the worker is the same user as the judge"
+    elif layers["mount_namespace"] != ON and mounts.blocked_ancestors(walls.visible):
+        layers["uid"] = f"{_OFF}other users cannot read {mounts.blocked_ancestors(walls.visible)[0]}"
     else:
         uid = walls.uid
-        attempt(layers, "uid", lambda: _become(uid))
-    attempt(layers, "no_new_privs", lambda: sc.prctl(sc.PR_SET_NO_NEW_PRIVS, 1))
+        attempt(layers, "uid", lambda: identity.become(uid))
 
 
-def _set_limits(limits: Limits, *, own_user: bool) -> None:
+def _counts_own(walls: Walls, layers: Mapping[str, str]) -> bool:
+    """The kernel counts processes per user: on a shared one the user's own would count too."""
+    release = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
+    return walls.uid is not None or (layers["user_namespace"] == ON and release >= _COUNTS_PER_NAMESPACE)
+
+
+def _set_limits(limits: Limits, *, count_processes: bool) -> None:
     wanted = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: limits.file_bytes,
         resource.RLIMIT_NOFILE: limits.open_files,
     }
-    if own_user:  # the kernel counts processes per user: on a shared one the user's own would count too
+    if count_processes:
         wanted[resource.RLIMIT_NPROC] = limits.processes
     for kind, value in wanted.items():
         hard = resource.getrlimit(kind)[1]
         ceiling = value if hard == resource.RLIM_INFINITY else min(value, hard)
         with contextlib.suppress(ValueError):
             resource.setrlimit(kind, (ceiling, ceiling))
-
-
-def _become(uid: int) -> None:
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)

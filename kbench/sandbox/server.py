@@ -10,13 +10,14 @@ import contextlib
 import importlib
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 from kbench.sandbox import confine
+from kbench.sandbox.removal import remove_folder
 from kbench.sandbox.supervisor import supervise
 
 MAX_REQUEST_BYTES = 1 << 20
@@ -48,6 +49,7 @@ def _become_supervisor(request: dict[str, Any], descriptors: list[int]) -> None:
             uid=request["uid"],
             visible=tuple(request["visible"]),
             hidden=tuple(request["hidden"]),
+            writable=tuple(request["writable"]),
             limits=confine.Limits(**request["limits"]),
         )
         module, function = request["target"].split(":")
@@ -78,7 +80,7 @@ def main() -> None:
         serve(requests)
     with contextlib.suppress(ChildProcessError):
         os.wait()  # SIGCHLD is ignored, so this returns when every supervisor has ended
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_folder(Path(folder))
 
 
 if __name__ == "__main__":

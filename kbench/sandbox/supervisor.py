@@ -1,4 +1,4 @@
-"""One supervisor per worker: builds the walls, drains its output, watches its memory, clears its tree away.
+"""One supervisor per worker: builds the walls, drains its output, watches what it uses, clears its tree away.
 
     fork server ── supervisor ── init (PID 1 of the worker's namespace) ── worker
 
@@ -17,16 +17,16 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from kbench.sandbox import confine
+from kbench.sandbox import confine, watch
 from kbench.sandbox import syscalls as sc
 
 _POLL_S = 0.1
-FREEZE, THAW, OBEYED = b"F", b"T", b"."
-"""What the judge may say over the lifeline, and the answer."""
-_SIGNALS = {FREEZE: signal.SIGSTOP, THAW: signal.SIGCONT}
+FREEZE, OBEYED = b"F", b"."
+"""What the judge may say over the lifeline, and how the answer begins: a JSON line with the processes that stand
+still, `null` where they will not. To let them go on is the judge's own signal: nothing is nearer to the clock."""
+_FREEZE_ROUNDS, _FREEZE_ROUND_S = 20, 0.02
 _WORKER_EDGE_EXIT = 70
 """Exit code of a worker whose own set-up (not the candidate) failed: EX_SOFTWARE of sysexits.h."""
 
@@ -34,14 +34,14 @@ _WORKER_EDGE_EXIT = 70
 def supervise(
     walls: confine.Walls, target: Callable[[], None], *, lifeline: socket.socket, log: int, inherited: tuple[int, ...]
 ) -> None:
-    """Run `target` behind `walls` until it ends, the lifeline closes, or memory runs out. Never returns normally.
+    """Run `target` behind `walls` until it ends, the lifeline closes, or a limit is passed. Never returns normally.
 
     `log` receives at most `limits.output_bytes` of what the worker prints; `inherited` descriptors stay open in it.
     """
     os.setsid()
     sc.prctl(sc.PR_SET_CHILD_SUBREAPER, 1)
     layers = {"session": "on", "watchdog": "on"}
-    confine.unshare_pids(layers)
+    confine.enter_namespaces(walls, layers)
     status_r, status_w = os.pipe()
     output_r, output_w = os.pipe()
     init = os.fork()
@@ -49,36 +49,36 @@ def supervise(
         _run_init(walls, layers, target, keep=(*inherited, status_w, output_w), status=status_w, output=output_w)
     os.close(status_w)
     os.close(output_w)
-    given = sum(os.fstat(descriptor).st_size for descriptor in inherited)
+    given = watch.given(inherited)
     for descriptor in inherited:
         os.close(descriptor)
-    watch = _Watch(walls.limits, given=given, init=init, lifeline=lifeline, status=status_r, output=output_r, log=log)
-    watch.until_end()
+    gauge = watch.Gauge(init, walls.scratch, walls.limits, given)
+    vigil = _Vigil(walls.limits, init=init, gauge=gauge, lifeline=lifeline, status=status_r, output=output_r, log=log)
+    vigil.until_end()
     _kill_tree(init)
-    watch.drain_output()
+    vigil.drain_output()
     with contextlib.suppress(OSError):
-        lifeline.sendall(json.dumps(watch.ending()).encode() + b"\n")
+        lifeline.sendall(json.dumps(vigil.ending()).encode() + b"\n")
     os._exit(0)
 
 
-class _Watch:
-    """The supervisor's loop: output into the log, memory against the limit, the judge's word."""
+class _Vigil:
+    """The supervisor's loop: output into the log, use against the limits, the judge's word."""
 
     def __init__(
         self,
         limits: confine.Limits,
         *,
-        given: int,
         init: int,
+        gauge: watch.Gauge,
         lifeline: socket.socket,
         status: int,
         output: int,
         log: int,
     ) -> None:
-        """`given`: bytes of shared memory that the judge handed over; they are not the worker's."""
         self._limits = limits
-        self._given = given
         self._init = init
+        self._gauge = gauge
         self._lifeline = lifeline
         self._status = status
         self._output = output
@@ -86,8 +86,7 @@ class _Watch:
         self._reports = b""
         self._written = 0
         self._dropped = 0
-        self._peak_bytes = 0
-        self._out_of_memory = False
+        self._exceeded = ""
         self._killed = False
 
     def until_end(self) -> None:
@@ -108,18 +107,18 @@ class _Watch:
                 open_ends.remove(self._output)
             if time.monotonic() >= next_look:
                 next_look = time.monotonic() + _POLL_S
-                if self._over_memory():
-                    self._out_of_memory = True
+                self._exceeded = self._gauge.exceeded()
+                if self._exceeded:
                     return
 
     def _obey(self) -> bool:
         """Do as the judge says over the lifeline. False when it has hung up."""
         order = self._lifeline.recv(1)
-        if order not in _SIGNALS:
+        if order != FREEZE:
             return False
-        _signal_tree(self._init, _SIGNALS[order])
+        below = _freeze(self._init) if order == FREEZE else None
         with contextlib.suppress(OSError):
-            self._lifeline.sendall(OBEYED)
+            self._lifeline.sendall(OBEYED + json.dumps(below).encode() + b"\n")
         return True
 
     def _read_output(self) -> bool:
@@ -144,11 +143,6 @@ class _Watch:
             with contextlib.suppress(OSError):
                 os.write(self._log, f"\n[kbench: {self._dropped} further bytes of output dropped]\n".encode())
 
-    def _over_memory(self) -> bool:
-        used = sum(_own_bytes(pid, given=self._given) for pid in _tree(self._init))
-        self._peak_bytes = max(self._peak_bytes, used)
-        return used > self._limits.memory_bytes
-
     def ending(self) -> dict[str, Any]:
         """What the judge is told: how the worker ended, and which walls stood."""
         told: dict[str, Any] = {"layers": {}, "exit_code": None, "signal": None, "setup_error": ""}
@@ -156,8 +150,8 @@ class _Watch:
             told.update(json.loads(line))
         told.update(
             killed=self._killed,
-            out_of_memory=self._out_of_memory,
-            peak_bytes=self._peak_bytes,
+            exceeded=self._exceeded,
+            peak_bytes=self._gauge.peak_bytes,
             output_dropped=self._dropped,
         )
         return told
@@ -227,44 +221,22 @@ def _close_all_but(keep: tuple[int, ...]) -> None:
                 os.close(int(name))
 
 
-def _tree(root: int) -> list[int]:
-    """`root` and all its living descendants, by the kernel's own lists of children."""
-    found: list[int] = []
-    todo = [root]
-    while todo:
-        pid = todo.pop()
-        found.append(pid)
-        for task in _children_files(pid):
-            with contextlib.suppress(OSError):
-                todo += [int(child) for child in task.read_text().split()]
-    return found
+def _freeze(init: int) -> list[int] | None:
+    """SIGSTOP everything below `init` until all of it stands still. Returns it, or None where it will not.
 
-
-def _signal_tree(init: int, number: signal.Signals) -> None:
-    """Signal everything below `init`, also what was forked meanwhile."""
-    reached: set[int] = set()
-    while new := set(_tree(init)[1:]) - reached:
-        for pid in new:
+    Whoever stands still wakes nobody up again, so a few rounds are enough for all but processes that mean to resist.
+    """
+    for _ in range(_FREEZE_ROUNDS):
+        below = watch.tree(init)[1:]
+        for pid in below:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        reached |= new
-
-
-def _children_files(pid: int) -> list[Path]:
-    try:
-        return [Path(f"/proc/{pid}/task/{task}/children") for task in os.listdir(f"/proc/{pid}/task")]
-    except OSError:
-        return []
-
-
-def _own_bytes(pid: int, *, given: int) -> int:
-    """A process's resident memory that no file backs: private, and shared beyond what it was `given`."""
-    try:
-        text = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Rss")}
-    return sizes.get("RssAnon", 0) + max(0, sizes.get("RssShmem", 0) - given)
+                os.kill(pid, signal.SIGSTOP)
+        deadline = time.monotonic() + _FREEZE_ROUND_S
+        while not (still := all(watch.stands_still(pid) for pid in below)) and time.monotonic() < deadline:
+            os.sched_yield()
+        if still and set(watch.tree(init)[1:]) <= set(below):
+            return below
+    return None
 
 
 def _kill_tree(init: int) -> None:
@@ -272,7 +244,7 @@ def _kill_tree(init: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(init, signal.SIGKILL)
     while True:
-        for pid in _tree(os.getpid())[1:]:
+        for pid in watch.tree(os.getpid())[1:]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         try:

@@ -20,7 +20,7 @@ from kbench.remote.hire import Hiring
 from kbench.repro.facts import OUTCOME_FILE, Facts
 from kbench.repro.script import make_script
 from kbench.sanitize.report import Report, Unreadable, parse_report
-from kbench.sanitize.tool import CHECKS, ENVIRONMENT, ERROR_EXIT, Check, command, find_tool, folders_of
+from kbench.sanitize.tool import CHECKS, ENVIRONMENT, ERROR_EXIT, Check, command, find_tool
 
 _TARGET = "kbench.sanitize.launch:execute"
 _SMALL = "small"
@@ -165,7 +165,6 @@ def _run(
         limits=hiring.limits,
         scratch=scratch,
         uid=uid,
-        visible=folders_of(tool),
     )
     try:
         try:
@@ -174,8 +173,8 @@ def _run(
             return f"{error.what} ({error.why or error.where})"
         if ending.setup_error:
             raise InfraError("a sanitizer could not be started", why=ending.setup_error, where=str(log))
-        if ending.out_of_memory:
-            return "it used more than the host memory that a worker may"
+        if ending.exceeded:
+            return f"it used more {ending.exceeded} than a worker may"
         text = log.read_bytes()[:_MAX_REPORT_BYTES].decode(errors="replace")
         outcome = _read_outcome(folders["work"] / OUTCOME_FILE)
         return Ran(text=text, exit_code=ending.exit_code, **outcome)

@@ -49,13 +49,6 @@ def find_tool(environment: Mapping[str, str]) -> Path | None:
     return Path(found) if found else next((place for place in places if os.access(place, os.X_OK)), None)
 
 
-def folders_of(tool: Path) -> tuple[str, ...]:
-    """What a confined process must see to run it: the toolkit around it, links followed."""
-    resolved = tool.resolve()
-    folders = dict.fromkeys((tool.parent, resolved.parent, resolved.parents[1]))
-    return tuple(str(folder) for folder in folders if folder != Path("/"))
-
-
 def command(tool: Path, check: Check, program: list[str]) -> list[str]:
     """The command line that runs `program` under one check, its report on standard output."""
     options = [

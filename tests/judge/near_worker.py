@@ -39,6 +39,9 @@ class NearWorker:
         assert self._answer is not None
         return self.change(self._answer)
 
+    def freeze(self) -> None:
+        """There is no process to stop."""
+
     def set_state(self) -> None:
         self.session.set_state()
 

@@ -87,5 +87,21 @@ def test_what_is_ok(name: str, changes: dict[str, Any], detail: str) -> None:
     assert detail in found.detail
 
 
+LAYERS_WITH_A_FIX_OF_THEIR_OWN = ("user_namespace", "uid", "proc", "read_only", "landlock", "seccomp")
+
+
+def test_each_layer_is_mended_in_its_own_way() -> None:
+    checks = diagnose(TWO_GPUS, STORAGE, dict.fromkeys((*LAYERS_WITH_A_FIX_OF_THEIR_OWN, "network"), "off: EPERM"))
+    fixes = [c.fix for c in checks if c.name.startswith("isolation")]
+    assert len(set(fixes)) == len(fixes) == len(LAYERS_WITH_A_FIX_OF_THEIR_OWN) + 1
+    assert all("--require-isolation" in fix for fix in fixes)
+
+
+def test_a_layer_that_is_not_needed_needs_no_fix() -> None:
+    found = check("isolation: user namespace", layers={"user_namespace": "not needed: the worker has a uid of its own"})
+    assert (found.state, found.fix) == (State.OK, "")
+    assert "uid of its own" in found.detail
+
+
 def test_a_version_that_is_none_is_too_old() -> None:
     assert check("torch", torch=TorchBuild(version="unknown", cuda=None)).state is State.MISSING

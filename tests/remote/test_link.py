@@ -28,7 +28,7 @@ TASK = Task(
 
 def ending(**fields: Any) -> Ending:
     basis: dict[str, Any] = {
-        "exit_code": None, "signal": None, "out_of_memory": False, "killed": False, "peak_bytes": 0,
+        "exit_code": None, "signal": None, "exceeded": "", "killed": False, "peak_bytes": 0,
         "output_dropped": 0, "setup_error": "",
     }  # fmt: skip
     return Ending(**(basis | fields))
@@ -178,7 +178,7 @@ def test_silence_is_a_timeout_that_names_the_stage(ask: str, stage: str) -> None
 
 def test_silence_of_a_worker_killed_for_its_memory_is_out_of_memory() -> None:
     ours, theirs = socket.socketpair()
-    process = FakeProcess(end=ending(out_of_memory=True))
+    process = FakeProcess(end=ending(exceeded="memory"))
     link = WorkerLink(
         TASK, process=cast(Confined, process), connection=ours, deadlines=Deadlines(load_s=0.001, call_s=0.001)
     )
@@ -194,7 +194,9 @@ def test_silence_of_a_worker_killed_for_its_memory_is_out_of_memory() -> None:
         (ending(exit_code=3), Status.CRASH, "exited", "code 3"),
         (ending(signal=signal.SIGSEGV), Status.CRASH, "SIGSEGV", "died of SIGSEGV while the file was imported"),
         (ending(signal=40), Status.CRASH, "signal 40", "died of signal 40"),
-        (ending(signal=signal.SIGKILL, out_of_memory=True), Status.OUT_OF_MEMORY, "memory_limit", "host memory"),
+        (ending(signal=signal.SIGKILL, exceeded="memory"), Status.OUT_OF_MEMORY, "memory_limit", "host memory"),
+        (ending(signal=signal.SIGKILL, exceeded="disk"), Status.OUT_OF_MEMORY, "disk_limit", "scratch folder"),
+        (ending(signal=signal.SIGKILL, exceeded="processes"), Status.OUT_OF_MEMORY, "process_limit", "processes"),
         (ending(setup_error="no namespaces"), Status.INFRA_ERROR, "sandbox", "no namespaces"),
     ],
 )
