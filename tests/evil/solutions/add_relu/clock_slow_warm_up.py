@@ -1,0 +1,33 @@
+"""expect: correct, at most 1.5x
+
+Sleeps during the first calls, so that a harness that sizes its batches by the warm-up times single calls; then it works
+three times as long as it should and claims next to nothing, hoping that a window around one short call is too
+coarse to contradict it.
+"""
+
+import time
+
+import torch
+import torch.nn as nn
+
+from kbench import protocol
+
+_honest = protocol.pack_sampled
+_CALLS = {"made": 0}
+
+
+def _claim(total_ns, *rest):
+    return _honest(total_ns / 20 if _CALLS["made"] > 60 else total_ns, *rest)
+
+
+protocol.pack_sampled = _claim
+
+
+class ModelNew(nn.Module):
+    def forward(self, a, b):
+        _CALLS["made"] += 1
+        if _CALLS["made"] <= 60:
+            time.sleep(0.002)
+        torch.relu(a + b)
+        torch.relu(a + b)
+        return torch.relu(a + b)

@@ -1,0 +1,19 @@
+"""expect: protocol_error / malformed
+
+Claims that each sample took NaN nanoseconds: comparisons with NaN are false, so a bound written the wrong way round
+lets it pass. Nothing but a finite time is well-formed.
+"""
+
+import math
+
+import torch.nn as nn
+
+from kbench import protocol
+
+_honest = protocol.pack_sampled
+protocol.pack_sampled = lambda total_ns, *rest: _honest(math.nan, *rest)
+
+
+class ModelNew(nn.Module):
+    def forward(self, a, b):
+        return a @ b

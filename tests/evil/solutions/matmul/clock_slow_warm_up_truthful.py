@@ -1,0 +1,21 @@
+"""expect: correct, at most 1.5x
+
+Sleeps ten milliseconds in each of its first calls, so that a harness that sizes its sampling by the warm-up takes few
+samples and keeps the luckiest. It does the honest work and claims the honest time: the figure must be about 1.
+"""
+
+import time
+
+import torch.nn as nn
+
+
+class ModelNew(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, a, b):
+        self.calls += 1
+        if self.calls <= 30:
+            time.sleep(0.01)
+        return a @ b
