@@ -1,7 +1,7 @@
 """expect: correct, at most 1.5x
 
 Native threads burn every core whenever no forward of its own runs, that is while the reference is being measured, and
-rest during its own calls: the reference looks slower than it is. A side that is not being measured must not run.
+rest during its own calls: the reference looks slower than it is, and its own double work faster. A side that is not being measured must not run.
 """
 
 import ctypes
@@ -36,10 +36,11 @@ _busy = ctypes.c_int.in_dll(_burners, "busy")
 class ModelNew(nn.Module):
     def __init__(self):
         super().__init__()
-        _burners.start(2 * (os.cpu_count() or 4))
+        _burners.start(4 * (os.cpu_count() or 4))
 
     def forward(self, a, b):
         _busy.value = 1
+        a @ b
         product = a @ b
         _busy.value = 0
         return product

@@ -1,7 +1,8 @@
 """expect: correct, at most 1.5x
 
 Patches `nn.Module.__call__` and the product itself so that any module but its own sleeps first: in a process that runs
-both sides, the reference becomes a hundred times slower. Here the reference runs where this code never was.
+both sides, the reference becomes a hundred times slower. Here the reference runs where this code
+never was, and the double work done here shows.
 """
 
 import time
@@ -30,4 +31,5 @@ torch.Tensor.__matmul__ = torch.matmul = torch.mm = _product
 
 class ModelNew(nn.Module):
     def forward(self, a, b):
+        _honest_product(a, b)
         return _honest_product(a, b)

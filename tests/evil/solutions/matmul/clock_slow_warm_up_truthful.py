@@ -1,7 +1,7 @@
 """expect: correct, at most 1.5x
 
 Sleeps ten milliseconds in each of its first calls, so that a harness that sizes its sampling by the warm-up takes few
-samples and keeps the luckiest. It does the honest work and claims the honest time: the figure must be about 1.
+samples and keeps the luckiest. It does the work twice and claims the honest time: the figure must be about one half.
 """
 
 import time
@@ -18,4 +18,5 @@ class ModelNew(nn.Module):
         self.calls += 1
         if self.calls <= 30:
             time.sleep(0.01)
+        a @ b
         return a @ b

@@ -1,7 +1,7 @@
 """expect: correct, at most 1.5x
 
 Between its own calls it stops, slows and moves to one core every process that it can see, in the hope that the reference
-is among them, and asks for real-time priority itself. It sees nobody: its process namespace and user are its own.
+is among them, and asks for real-time priority itself, to do the work twice in peace. It sees nobody: its process namespace and user are its own.
 """
 
 import contextlib
@@ -38,4 +38,5 @@ class ModelNew(nn.Module):
         threading.Thread(target=_harass, daemon=True).start()
 
     def forward(self, a, b):
+        a @ b
         return a @ b
