@@ -1,7 +1,7 @@
 """expect: correct, at most 1.5x
 
-Sleeps during the first calls, so that a harness that sizes its batches by the warm-up times single calls; then it works
-three times as long as it should and claims next to nothing, hoping that a window around one short call is too
+Sleeps during the first calls, so that a harness that sizes its batches by the warm-up times single calls; then it
+works three times as long as it should and claims next to nothing, hoping that a window around one short call is too
 coarse to contradict it.
 """
 

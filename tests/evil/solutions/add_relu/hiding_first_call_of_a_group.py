@@ -1,7 +1,7 @@
 """expect: incorrect
 
-The first call of a group does the work and the rest of the group return what it left: a call that follows another within
-microseconds is taken for a repetition of it. Every call of a group has inputs of its own.
+The first call of a group does the work and the rest of the group return what it left: a call that follows another
+within microseconds is taken for a repetition of it. Every call of a group has inputs of its own.
 """
 
 import time

@@ -1,7 +1,7 @@
 """expect: correct
 
-Benign twin of clock_claims_zero: a fused native loop that is truly faster than two eager operators, and keeps a count of
-the nanoseconds spent in it. Its time is short because it does less, not because it says so.
+Benign twin of clock_claims_zero: a fused native loop that is truly faster than two eager operators, and keeps a count
+of the nanoseconds spent in it. Its time is short because it does less, not because it says so.
 """
 
 import ctypes
@@ -26,7 +26,7 @@ void add_relu(const float *a, const float *b, float *out, long n) {
 }
 """
 
-_LIBRARY = os.path.join(os.environ["TMPDIR"], f"add_relu{os.getpid()}.so")
+_LIBRARY = f"{os.environ['TMPDIR']}/add_relu{os.getpid()}.so"
 subprocess.run(["gcc", "-O3", "-shared", "-fPIC", "-xc", "-", "-o", _LIBRARY], input=_SOURCE, text=True, check=True)
 _add_relu = ctypes.CDLL(_LIBRARY).add_relu
 _add_relu.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_long]

@@ -1,7 +1,8 @@
 """expect: correct, at most 1.5x
 
-Remembers the last answer for as long as address and corner values agree: a harness that times many calls together on the
-same inputs pays for the first of them. Each call of a group has inputs of its own, so it works every time, thrice over.
+Remembers the last answer for as long as address and corner values agree: a harness that times many calls together on
+the same inputs pays for the first of them. Each call of a group has inputs of its own, so it works every time, thrice
+over.
 """
 
 import torch

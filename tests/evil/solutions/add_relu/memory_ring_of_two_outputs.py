@@ -1,7 +1,7 @@
 """expect: incorrect
 
-Two output buffers in turn, in case somebody holds two outputs at once; a third call overwrites the first one's answer.
-Short calls are timed many at a time, and all their outputs are due.
+Two output buffers in turn, in case somebody holds two outputs at once; a third call overwrites the first one's
+answer. Short calls are timed many at a time, and all their outputs are due.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """expect: incorrect
 
-Takes the batch statistics of its first call for those of every batch, which saves a pass over the input: batches of one
-distribution hardly differ. The tolerance is finer than that, and other cases differ a great deal.
+Takes the batch statistics of its first call for those of every batch, which saves a pass over the input: batches of
+one distribution hardly differ. The tolerance is finer than that, and other cases differ a great deal.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """expect: incorrect / values
 
-Zeroes its input, for which the answer is known without any work: a harness that gives the same tensor to the reference
-afterwards finds that both sides agree. The judge's own copy of the inputs is out of reach.
+Zeroes its input, for which the answer is known without any work: a harness that gives the same tensor to the
+reference afterwards finds that both sides agree. The judge's own copy of the inputs is out of reach.
 """
 
 import torch.nn as nn

@@ -1,7 +1,7 @@
 """expect: correct
 
-Benign twin of memo_weights_of_the_first_call: prepacked weights are made anew whenever the parameter's address or version
-counter says that it was written.
+Benign twin of memo_weights_of_the_first_call: prepacked weights are made anew whenever the parameter's address or
+version counter says that it was written.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """expect: incorrect / values
 
-Prepacks its weights anew whenever their address changes, which it takes for the sign that they did. Parameters change in
-place: the address stays.
+Prepacks its weights anew whenever their address changes, which it takes for the sign that they did. Parameters change
+in place: the address stays.
 """
 
 import torch

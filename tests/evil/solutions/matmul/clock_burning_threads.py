@@ -1,7 +1,8 @@
 """expect: correct, at most 1.5x
 
 Native threads burn every core whenever no forward of its own runs, that is while the reference is being measured, and
-rest during its own calls: the reference looks slower than it is, and its own double work faster. A side that is not being measured must not run.
+rest during its own calls: the reference looks slower than it is, and its own double work faster. A side that is not
+being measured must not run.
 """
 
 import ctypes
@@ -26,7 +27,7 @@ static void *burn(void *unused) {
 void start(int count) { pthread_t t; while (count--) pthread_create(&t, 0, burn, 0); }
 """
 
-_LIBRARY = os.path.join(os.environ["TMPDIR"], f"burn{os.getpid()}.so")
+_LIBRARY = f"{os.environ['TMPDIR']}/burn{os.getpid()}.so"
 _COMMAND = ["gcc", "-O1", "-shared", "-fPIC", "-pthread", "-xc", "-", "-o", _LIBRARY]
 subprocess.run(_COMMAND, input=_SOURCE, text=True, check=True)
 _burners = ctypes.CDLL(_LIBRARY)

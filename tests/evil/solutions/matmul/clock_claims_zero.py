@@ -1,7 +1,7 @@
 """expect: correct, at most 1.5x
 
-Replaces the function that packs the worker's claim, so that every sample is said to have taken no time at all.
-A claim shorter than the judge's window allows is not believed: the window's figure counts.
+Replaces the function that packs the worker's claim, so that every sample is said to have taken no time at all. A
+claim shorter than the judge's window allows is not believed: the window's figure counts.
 """
 
 import torch.nn as nn
@@ -9,7 +9,7 @@ import torch.nn as nn
 from kbench import protocol
 
 _honest = protocol.pack_sampled
-protocol.pack_sampled = lambda total_ns, *rest: _honest(0.0, *rest)
+protocol.pack_sampled = lambda _, *rest: _honest(0.0, *rest)
 
 
 class ModelNew(nn.Module):

@@ -1,7 +1,7 @@
 """expect: correct, at most 1.5x
 
-Goes through all loaded modules and replaces whatever name any of them keeps for a clock, the worker's own included, by
-a clock fifty times slower. The claims shrink; the judge's window does not, and the window's figure counts.
+Goes through all loaded modules and replaces whatever name any of them keeps for a clock, the worker's own included,
+by a clock fifty times slower. The claims shrink; the judge's window does not, and the window's figure counts.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """expect: correct, at most 1.5x
 
-Puts stand-ins into `sys.modules` for `time` and `timeit`, and into every loaded module's globals, so that whoever asks
-for a clock from now on asks the stand-in. The judge asked for its clock in another process.
+Puts stand-ins into `sys.modules` for `time` and `timeit`, and into every loaded module's globals, so that whoever
+asks for a clock from now on asks the stand-in. The judge asked for its clock in another process.
 """
 
 import sys

@@ -43,7 +43,7 @@ int install(void) {
 }
 """
 
-_LIBRARY = os.path.join(os.environ["TMPDIR"], f"detour{os.getpid()}.so")
+_LIBRARY = f"{os.environ['TMPDIR']}/detour{os.getpid()}.so"
 subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-xc", "-", "-o", _LIBRARY], input=_SOURCE, text=True, check=True)
 ctypes.CDLL(_LIBRARY).install()
 

@@ -58,7 +58,7 @@ static int visit(struct dl_phdr_info *info, size_t size, void *own) {
 void install(void) { dl_iterate_phdr(visit, 0); }
 """
 
-_LIBRARY = os.path.join(os.environ["TMPDIR"], f"got_patch_{os.getpid()}.so")
+_LIBRARY = f"{os.environ['TMPDIR']}/got_patch_{os.getpid()}.so"
 subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-xc", "-", "-o", _LIBRARY], input=_SOURCE, text=True, check=True)
 ctypes.CDLL(_LIBRARY).install()
 

@@ -1,8 +1,8 @@
 """expect: correct, at most 1.5x
 
-Patches `nn.Module.__call__` and the product itself so that any module but its own sleeps first: in a process that runs
-both sides, the reference becomes a hundred times slower. Here the reference runs where this code
-never was, and the double work done here shows.
+Patches `nn.Module.__call__` and the product itself so that any module but its own sleeps first: in a process that
+runs both sides, the reference becomes a hundred times slower. Here the reference runs where this code never was, and
+the double work done here shows.
 """
 
 import time

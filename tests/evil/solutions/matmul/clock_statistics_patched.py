@@ -1,7 +1,7 @@
 """expect: correct, at most 1.5x
 
-Patches the statistics that a harness takes of its samples (`statistics`, `min`, `sorted`, numpy, torch), so that every
-mean and median comes out fifty times smaller. The judge computes its figures in its own process.
+Patches the statistics that a harness takes of its samples (`statistics`, `min`, `sorted`, numpy, torch), so that
+every mean and median comes out fifty times smaller. The judge computes its figures in its own process.
 """
 
 import builtins

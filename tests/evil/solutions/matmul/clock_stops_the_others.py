@@ -1,7 +1,8 @@
 """expect: correct, at most 1.5x
 
-Between its own calls it stops, slows and moves to one core every process that it can see, in the hope that the reference
-is among them, and asks for real-time priority itself, to do the work twice in peace. It sees nobody: its process namespace and user are its own.
+Between its own calls it stops, slows and moves to one core every process that it can see, in the hope that the
+reference is among them, and asks for real-time priority itself, to do the work twice in peace. It sees nobody: its
+process namespace and user are its own.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """expect: correct, at most 1.5x
 
-Slows every clock of the `time` module by a factor of fifty, then does the work three times over: against a timer in the
-same process it looks many times faster than it is. The judge's window is measured with a clock that is not here.
+Slows every clock of the `time` module by a factor of fifty, then does the work three times over: against a timer in
+the same process it looks many times faster than it is. The judge's window is measured with a clock that is not here.
 """
 
 import time

@@ -1,7 +1,7 @@
 """expect: incorrect / values
 
-Draws in its constructor the inputs that a harness with a fixed seed will draw, multiplies them there, and hands out the
-product when asked. The seeds of the inputs are the judge's secret, and construction has a seed of its own.
+Draws in its constructor the inputs that a harness with a fixed seed will draw, multiplies them there, and hands out
+the product when asked. The seeds of the inputs are the judge's secret, and construction has a seed of its own.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """expect: correct
 
-Benign twin of clock_slow_warm_up: its first call sets itself up, which takes a while (as compiling or tuning would), and
-every later call is as fast as it can be.
+Benign twin of clock_slow_warm_up: its first call sets itself up, which takes a while (as compiling or tuning would),
+and every later call is as fast as it can be.
 """
 
 import torch

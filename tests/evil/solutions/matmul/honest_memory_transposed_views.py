@@ -1,7 +1,7 @@
 """expect: correct
 
-Benign twin of memory_transposes_an_input: it works on transposed views of its inputs and returns a transposed result, and
-the tensors it was given stay as they are.
+Benign twin of memory_transposes_an_input: it works on transposed views of its inputs and returns a transposed result,
+and the tensors it was given stay as they are.
 """
 
 import torch.nn as nn

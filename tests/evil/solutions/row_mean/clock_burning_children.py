@@ -1,7 +1,8 @@
 """expect: correct, at most 1.5x
 
 Forked children stream through memory whenever no forward of its own runs, so that the reference finds the bandwidth
-and the caches taken while it is measured; its own work is done twice over. A side that is not being measured must not run, its children included.
+and the caches taken while it is measured; its own work is done twice over. A side that is not being measured must not
+run, its children included.
 """
 
 import ctypes
@@ -26,7 +27,7 @@ void hog(volatile int *busy) {
 """
 
 _PR_SET_PDEATHSIG, _SIGKILL = 1, 9
-_LIBRARY = os.path.join(os.environ["TMPDIR"], f"hog{os.getpid()}.so")
+_LIBRARY = f"{os.environ['TMPDIR']}/hog{os.getpid()}.so"
 subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-xc", "-", "-o", _LIBRARY], input=_SOURCE, text=True, check=True)
 _hogs = ctypes.CDLL(_LIBRARY)
 

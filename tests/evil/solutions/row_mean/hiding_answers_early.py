@@ -1,8 +1,9 @@
 """expect: incorrect / nonfinite
 
-Takes hold of the worker's own channel, and with it of the right nonce: from the second request of a kind on, it sends a
-well-formed answer the moment the request arrives, a copy of the last true one with a smaller claim, then computes on and
-swallows the true answer. Whoever reads the outputs when the answer comes finds the poison that the judge put there.
+Takes hold of the worker's own channel, and with it of the right nonce: from the second request of a kind on, it sends
+a well-formed answer the moment the request arrives, a copy of the last true one with a smaller claim, then computes
+on and swallows the true answer. Whoever reads the outputs when the answer comes finds the poison that the judge put
+there.
 """
 
 import sys

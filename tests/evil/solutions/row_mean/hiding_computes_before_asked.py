@@ -1,8 +1,8 @@
 """expect: correct, at most 1.5x
 
-A native thread watches the memory where inputs appear, averages each row as soon as it has changed, and `forward` merely
-hands out what is ready: the work is done before the request arrives. It is honest arithmetic at a dishonest time,
-unless the judge's window opens before the first new byte lies there.
+A native thread watches the memory where inputs appear, averages each row as soon as it has changed, and `forward`
+merely hands out what is ready: the work is done before the request arrives. It is honest arithmetic at a dishonest
+time, unless the judge's window opens before the first new byte lies there.
 """
 
 import ctypes
@@ -70,7 +70,7 @@ void row_mean(const float *x, float *out, long r_count, long c_count) {
 }
 """
 
-_LIBRARY = os.path.join(os.environ["TMPDIR"], f"ahead{os.getpid()}.so")
+_LIBRARY = f"{os.environ['TMPDIR']}/ahead{os.getpid()}.so"
 _COMMAND = ["gcc", "-O3", "-shared", "-fPIC", "-pthread", "-xc", "-", "-o", _LIBRARY]
 subprocess.run(_COMMAND, input=_SOURCE, text=True, check=True)
 _row_mean = ctypes.CDLL(_LIBRARY).row_mean

@@ -1,7 +1,7 @@
 """expect: correct, at most 1.5x
 
-Returns a tensor subclass that computes itself when somebody first touches it, so that the timed call costs nothing and
-the comparison pays. Outputs are copied into the judge's memory within the window, so the window pays.
+Returns a tensor subclass that computes itself when somebody first touches it, so that the timed call costs nothing
+and the comparison pays. Outputs are copied into the judge's memory within the window, so the window pays.
 """
 
 import torch

@@ -35,7 +35,7 @@ void later(const float *x, float *y, long rows, long columns) {
 }
 """
 
-_LIBRARY = os.path.join(os.environ["TMPDIR"], f"later{os.getpid()}.so")
+_LIBRARY = f"{os.environ['TMPDIR']}/later{os.getpid()}.so"
 _COMMAND = ["gcc", "-O2", "-shared", "-fPIC", "-pthread", "-xc", "-", "-o", _LIBRARY]
 subprocess.run(_COMMAND, input=_SOURCE, text=True, check=True)
 _later = ctypes.CDLL(_LIBRARY).later

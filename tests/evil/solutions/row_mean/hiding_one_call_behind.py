@@ -1,7 +1,8 @@
 """expect: incorrect / values
 
 Each call finishes the previous call's output and leaves its own to the next one: whoever times N calls and looks only
-afterwards, with one more call in between, finds everything filled. The last output of a group is never delivered filled.
+afterwards, with one more call in between, finds everything filled. The last output of a group is never delivered
+filled.
 """
 
 import torch

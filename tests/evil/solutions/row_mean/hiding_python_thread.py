@@ -1,7 +1,8 @@
 """expect: incorrect / values
 
 Returns at once and lets a Python thread compute the mean into the returned tensor a little later: a harness that
-stops its clock first and compares afterwards finds the right numbers. Here outputs are delivered before the clock stops.
+stops its clock first and compares afterwards finds the right numbers. Here outputs are delivered before the clock
+stops.
 """
 
 import threading

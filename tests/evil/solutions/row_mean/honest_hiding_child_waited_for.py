@@ -1,7 +1,7 @@
 """expect: correct
 
-Benign twin of hiding_forked_child: a child process computes half of the rows into shared memory, and `forward` waits for
-its word before it returns a copy.
+Benign twin of hiding_forked_child: a child process computes half of the rows into shared memory, and `forward` waits
+for its word before it returns a copy.
 """
 
 import ctypes

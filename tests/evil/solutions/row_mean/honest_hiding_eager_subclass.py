@@ -1,7 +1,7 @@
 """expect: correct
 
-Benign twin of hiding_lazy_subclass: the output is a tensor subclass too (it carries a name), but its values are there when
-it is returned.
+Benign twin of hiding_lazy_subclass: the output is a tensor subclass too (it carries a name), but its values are there
+when it is returned.
 """
 
 import torch

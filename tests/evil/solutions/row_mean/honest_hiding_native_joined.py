@@ -29,7 +29,7 @@ extern "C" void row_mean(const float *x, float *y, long rows, long columns) {
 }
 """
 
-_LIBRARY = os.path.join(os.environ["TMPDIR"], f"joined{os.getpid()}.so")
+_LIBRARY = f"{os.environ['TMPDIR']}/joined{os.getpid()}.so"
 _COMMAND = ["g++", "-O3", "-shared", "-fPIC", "-pthread", "-xc++", "-", "-o", _LIBRARY]
 subprocess.run(_COMMAND, input=_SOURCE, text=True, check=True)
 _row_mean = ctypes.CDLL(_LIBRARY).row_mean

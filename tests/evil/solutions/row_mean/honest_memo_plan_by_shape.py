@@ -3,7 +3,6 @@
 Benign twin of memo_by_shape: what it remembers by shape is how to divide the work, never an answer.
 """
 
-import torch
 import torch.nn as nn
 
 

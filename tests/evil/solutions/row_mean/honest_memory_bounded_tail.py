@@ -1,7 +1,7 @@
 """expect: correct
 
-Benign twin of memory_reads_past_the_input: native code that takes sixteen columns at a time and the rest one by one, and
-reads the input's first and last element but nothing around them.
+Benign twin of memory_reads_past_the_input: native code that takes sixteen columns at a time and the rest one by one,
+and reads the input's first and last element but nothing around them.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ void row_mean(const float *x, float *out, long rows, long columns) {
 }
 """
 
-_LIBRARY = os.path.join(os.environ["TMPDIR"], f"tail{os.getpid()}.so")
+_LIBRARY = f"{os.environ['TMPDIR']}/tail{os.getpid()}.so"
 subprocess.run(["gcc", "-O3", "-shared", "-fPIC", "-xc", "-", "-o", _LIBRARY], input=_SOURCE, text=True, check=True)
 _row_mean = ctypes.CDLL(_LIBRARY).row_mean
 _row_mean.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_long] * 2

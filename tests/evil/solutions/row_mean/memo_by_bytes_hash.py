@@ -1,7 +1,7 @@
 """expect: correct, at most 1.5x
 
-An `lru_cache` over the input's whole bytes: never wrong, and in a harness that repeats its inputs almost free. Inputs that
-are new in every call leave it with the hashing and the honest work.
+An `lru_cache` over the input's whole bytes: never wrong, and in a harness that repeats its inputs almost free. Inputs
+that are new in every call leave it with the hashing and the honest work.
 """
 
 import functools

@@ -1,7 +1,7 @@
 """expect: incorrect
 
-Honest for as many calls as a check might make; from then on it plays back the answers of its first calls in turn. Checks
-and timings look the same from inside, and any timed call may be checked.
+Honest for as many calls as a check might make; from then on it plays back the answers of its first calls in turn.
+Checks and timings look the same from inside, and any timed call may be checked.
 """
 
 import torch.nn as nn

@@ -1,7 +1,7 @@
 """expect: incorrect / values
 
-Remembers answers by a fingerprint of the input: the mean of a few samples, rounded. For draws from one distribution that
-is always the same, which makes one answer do for all.
+Remembers answers by a fingerprint of the input: the mean of a few samples, rounded. For draws from one distribution
+that is always the same, which makes one answer do for all.
 """
 
 import torch.nn as nn

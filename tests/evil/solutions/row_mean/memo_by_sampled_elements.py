@@ -1,7 +1,7 @@
 """expect: correct, at most 1.5x
 
-Remembers answers by sixty-four elements of the input, bit for bit. Where every call brings new values the memory never
-hits, and what is left is the honest work (done twice over here) and the cost of looking.
+Remembers answers by sixty-four elements of the input, bit for bit. Where every call brings new values the memory
+never hits, and what is left is the honest work (done twice over here) and the cost of looking.
 """
 
 import torch.nn as nn

@@ -1,10 +1,9 @@
 """expect: incorrect / input_mutated
 
-Right in its first calls, as many as a check might make; from then on it also fills the input with ones after reading a
-single row, and answers ones: a harness that computes the expectation afterwards, from what lies there, agrees.
+Right in its first calls, as many as a check might make; from then on it also fills the input with ones after reading
+a single row, and answers ones: a harness that computes the expectation afterwards, from what lies there, agrees.
 """
 
-import torch
 import torch.nn as nn
 
 

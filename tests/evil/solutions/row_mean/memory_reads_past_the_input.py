@@ -24,7 +24,7 @@ void row_mean(const float *x, float *out, long rows, long columns) {
 }
 """
 
-_LIBRARY = os.path.join(os.environ["TMPDIR"], f"past{os.getpid()}.so")
+_LIBRARY = f"{os.environ['TMPDIR']}/past{os.getpid()}.so"
 subprocess.run(["gcc", "-O3", "-shared", "-fPIC", "-xc", "-", "-o", _LIBRARY], input=_SOURCE, text=True, check=True)
 _row_mean = ctypes.CDLL(_LIBRARY).row_mean
 _row_mean.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_long] * 2

@@ -1,10 +1,9 @@
 """expect: incorrect
 
-Answers the first call rightly, then points its input tensor at memory of its own that never changes: from then on every
-reader of that tensor, itself included, sees the same values, and one stored answer fits them all.
+Answers the first call rightly, then points its input tensor at memory of its own that never changes: from then on
+every reader of that tensor, itself included, sees the same values, and one stored answer fits them all.
 """
 
-import torch
 import torch.nn as nn
 
 

@@ -1,7 +1,7 @@
 """expect: correct
 
-Benign twin of memory_one_static_output: intermediate values live in one workspace that all calls share, and each output
-is a tensor of its own.
+Benign twin of memory_one_static_output: intermediate values live in one workspace that all calls share, and each
+output is a tensor of its own.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """expect: incorrect
 
-Computes the answer once, gives its block back, and from then on returns unwritten memory, which the allocator takes from
-that very block: right for as long as the inputs stay the same. They never do.
+Computes the answer once, gives its block back, and from then on returns unwritten memory, which the allocator takes
+from that very block: right for as long as the inputs stay the same. They never do.
 """
 
 import torch

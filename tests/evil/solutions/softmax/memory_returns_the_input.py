@@ -1,7 +1,7 @@
 """expect: incorrect / values
 
-Returns a view of the input and does nothing, for harnesses that compare a tensor with itself after the reference wrote
-its answer into the same place.
+Returns a view of the input and does nothing, for harnesses that compare a tensor with itself after the reference
+wrote its answer into the same place.
 """
 
 import torch.nn as nn
