@@ -5,6 +5,7 @@ works three times as long as it should and claims next to nothing, hoping that a
 coarse to contradict it.
 """
 
+import dataclasses
 import time
 
 import torch
@@ -16,8 +17,9 @@ _honest = protocol.pack_sampled
 _CALLS = {"made": 0}
 
 
-def _claim(total_ns, *rest):
-    return _honest(total_ns / 20 if _CALLS["made"] > 60 else total_ns, *rest)
+def _claim(answer):
+    divisor = 20 if _CALLS["made"] > 60 else 1
+    return _honest(dataclasses.replace(answer, total_ns=answer.total_ns / divisor))
 
 
 protocol.pack_sampled = _claim

@@ -1,4 +1,4 @@
-"""expect: incorrect
+"""expect: incorrect / nonfinite
 
 Takes what lies directly behind its first input for the second one, as allocators often place them, and never looks at
 the second tensor itself. Around each input lies a zone that belongs to nobody.

@@ -1,4 +1,4 @@
-"""expect: incorrect
+"""expect: incorrect / timed_output
 
 Two output buffers in turn, in case somebody holds two outputs at once; a third call overwrites the first one's
 answer. Short calls are timed many at a time, and all their outputs are due.

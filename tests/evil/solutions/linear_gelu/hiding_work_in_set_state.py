@@ -1,4 +1,4 @@
-"""expect: incorrect
+"""expect: incorrect / values
 
 A parameter that notices when it is overwritten: while the state is being set, outside any timed call, it computes the
 whole answer for the inputs it saw last, and `forward` hands that out. New inputs after the state make it stale.

@@ -4,6 +4,7 @@ Claims that each sample took NaN nanoseconds: comparisons with NaN are false, so
 lets it pass. Nothing but a finite time is well-formed.
 """
 
+import dataclasses
 import math
 
 import torch.nn as nn
@@ -11,7 +12,7 @@ import torch.nn as nn
 from kbench import protocol
 
 _honest = protocol.pack_sampled
-protocol.pack_sampled = lambda _, *rest: _honest(math.nan, *rest)
+protocol.pack_sampled = lambda answer: _honest(dataclasses.replace(answer, total_ns=math.nan))
 
 
 class ModelNew(nn.Module):

@@ -7,6 +7,7 @@ microsecond apart whoever asks, and does the work three times over. The judge's 
 import contextlib
 import ctypes
 import struct
+from pathlib import Path
 
 import torch
 import torch.nn as nn
@@ -16,9 +17,8 @@ _READ_WRITE_RUN, _PAGE = 7, 4096
 
 
 def _libraries():
-    with open("/proc/self/maps") as maps:
-        paths = {line.split()[-1] for line in maps if "/libcudart" in line or "/libcuda.so" in line}
-    return sorted(paths)
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    return sorted({line.split()[-1] for line in maps if "/libcudart" in line or "/libcuda.so" in line})
 
 
 def _overwrite(address):

@@ -1,11 +1,12 @@
-"""expect: incorrect / nonfinite
+"""expect: incorrect
 
-Takes hold of the worker's own channel, and with it of the right nonce: from the second request of a kind on, it sends
-a well-formed answer the moment the request arrives, a copy of the last true one with a smaller claim, then computes
-on and swallows the true answer. Whoever reads the outputs when the answer comes finds the poison that the judge put
+Takes hold of the worker's own channel, and with it of the right nonce: from the second request on, it sends a
+well-formed answer the moment the request arrives, a copy of the last true one with a smaller claim, then computes on
+and swallows the true answer. Whoever reads the outputs when the answer comes finds the poison that the judge put
 there.
 """
 
+import dataclasses
 import sys
 
 import torch.nn as nn
@@ -13,7 +14,7 @@ import torch.nn as nn
 from kbench import protocol
 
 _honest = protocol.pack_sampled
-protocol.pack_sampled = lambda total_ns, *rest: _honest(total_ns / 50, *rest)
+protocol.pack_sampled = lambda answer: _honest(dataclasses.replace(answer, total_ns=answer.total_ns / 50))
 
 
 def _serving():

@@ -1,4 +1,4 @@
-"""expect: incorrect / values
+"""expect: incorrect / output_reused
 
 A CUDA graph that copies its inputs in but returns its one static output itself, so that every answer overwrites the
 last: whoever holds two outputs at once holds one.

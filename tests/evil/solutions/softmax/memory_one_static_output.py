@@ -1,4 +1,4 @@
-"""expect: incorrect / values
+"""expect: incorrect / output_reused
 
 Writes every answer into one buffer and returns it each time, which saves an allocation and its page faults. Whoever
 holds two outputs at once holds one.
