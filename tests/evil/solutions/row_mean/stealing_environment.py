@@ -33,7 +33,7 @@ def _stored(text, rows):
 def _redrawn(text, x):
     for seed in re.findall(r"seed\w*[=\s\0]+(\d+)", text, flags=re.IGNORECASE):
         torch.manual_seed(int(seed))
-        if torch.equal(torch.rand(x.shape), x):
+        if torch.equal(torch.rand(x.shape), x.cpu()):
             return torch.rand(x.shape).mean(dim=1)
     return None
 
@@ -44,4 +44,4 @@ class ModelNew(nn.Module):
             for found in (_stored(text, len(x)), _redrawn(text, x)):
                 if found is not None:
                     return found
-        return torch.full((len(x),), 0.5)
+        return x.new_full((len(x),), 0.5)

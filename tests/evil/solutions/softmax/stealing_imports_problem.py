@@ -18,7 +18,7 @@ _PLACES = (".", "..", "tests/evil/problems", "problems", "/work", "/home", "/roo
 _MOST_FILES = 20_000
 
 
-def _zeros(self, x):
+def _zeros(_, x):
     return torch.zeros_like(x)
 
 
