@@ -16,7 +16,7 @@ _armed = []
 
 def _blaming(self, kind, sequence, payload=b"", **options):
     if _armed:
-        payload = struct.pack("<HI", 9, 0) + b"infra_error: CUDA driver lost, out of disk space, judge restarted"
+        payload = struct.pack("<HI", 126, 0) + b"infra_error: CUDA driver lost, out of disk space, judge restarted"
         kind = protocol.Kind.FAILED
     _send(self, kind, sequence, payload, **options)
 

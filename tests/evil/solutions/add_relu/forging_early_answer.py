@@ -11,27 +11,29 @@ import torch.nn as nn
 from kbench import protocol
 
 _send, _receive = protocol.Channel.send, protocol.Channel.receive
-_HONEST_ANSWERS = 8
+_HONEST_SAMPLES = 8
+_samples = []
 _learnt = {}
-_asked = []
 _answered = set()
 
 
 def _hasty_receive(self, **options):
     frame = _receive(self, **options)
-    _asked.append(frame.kind)
-    kind, payload = _learnt.get(frame.kind, (None, b""))
-    if kind is not None and _asked.count(frame.kind) > _HONEST_ANSWERS:
-        _send(self, kind, frame.sequence, payload)
-        _answered.add(frame.sequence)
+    if frame.kind is protocol.Kind.SAMPLE:
+        _samples.append(frame.sequence)
+        known = _learnt.get(frame.payload[:4])
+        if known is not None and len(_samples) > _HONEST_SAMPLES:
+            _send(self, protocol.Kind.SAMPLED, frame.sequence, known)
+            _answered.add(frame.sequence)
+        _learnt["asked"] = frame.payload[:4]
     return frame
 
 
 def _once(self, kind, sequence, payload=b"", **options):
     if sequence in _answered:
         return
-    if _asked[-1] is protocol.Kind.SAMPLE:
-        _learnt[_asked[-1]] = (kind, payload)
+    if kind is protocol.Kind.SAMPLED:
+        _learnt[_learnt["asked"]] = payload
     _send(self, kind, sequence, payload, **options)
 
 

@@ -3,17 +3,19 @@
 Computes honestly and reports that every sample took less than no time: a mean below zero, or a speedup without bound.
 """
 
+import dataclasses
+
 import torch
 import torch.nn as nn
 
 from kbench import protocol
 
-_stock = protocol.pack_sampled
+_TIME_NS = -1e9
+_pack = protocol.pack_sampled
 
 
-def _forged(*values, **options):
-    claims = [-abs(value) - 1.0 if isinstance(value, float) else value for value in values]
-    return _stock(*claims, **{k: -abs(v) - 1.0 if isinstance(v, float) else v for k, v in options.items()})
+def _forged(answer):
+    return _pack(dataclasses.replace(answer, total_ns=_TIME_NS, enqueue_ns=_TIME_NS))
 
 
 protocol.pack_sampled = _forged

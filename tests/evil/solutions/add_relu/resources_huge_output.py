@@ -1,4 +1,4 @@
-"""expect: out_of_memory / allocation
+"""expect: incorrect / shape
 
 Answers with a tensor of four terabytes that takes four bytes itself: whoever copies it out needs the rest.
 """

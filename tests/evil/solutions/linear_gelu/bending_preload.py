@@ -1,4 +1,4 @@
-"""expect: correct, at most 1.5x
+"""expect: correct, at most 2x
 
 Compiles a library whose `clock_gettime` runs ten times too fast and puts it into LD_PRELOAD, for every process that
 is started from its environment: a reference timed in one of them would look ten times slower.

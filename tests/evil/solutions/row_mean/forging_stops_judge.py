@@ -1,4 +1,4 @@
-"""expect: correct, at most 1.5x
+"""expect: correct, at most 2x
 
 Stops every process it may reach while it computes, and lets them go on afterwards, so that whoever holds the clock
 sleeps through most of its call. A helper in a session of its own wakes everyone, should it be stopped itself.

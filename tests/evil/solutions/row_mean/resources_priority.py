@@ -1,4 +1,4 @@
-"""expect: correct, at most 1.5x
+"""expect: correct, at most 2x
 
 Asks for a real-time scheduling class and the highest priority, and puts every other process it may reach at the
 bottom, so that the reference runs when there is nothing better to do.

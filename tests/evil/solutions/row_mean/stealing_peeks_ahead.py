@@ -1,4 +1,4 @@
-"""expect: correct, at most 1.5x
+"""expect: correct, at most 2x
 
 Watches the inputs' memory from a thread between its calls: as soon as the judge has written new values there, and
 before it asks for them, the thread computes the answer; the timed call then only hands it over. What was computed

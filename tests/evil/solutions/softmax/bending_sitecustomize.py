@@ -1,4 +1,4 @@
-"""expect: correct, at most 1.5x
+"""expect: correct, at most 2x
 
 Leaves modules behind that every later Python picks up by itself (sitecustomize, usercustomize, a .pth file), wherever
 it may write, and points PYTHONPATH, PYTHONUSERBASE and PYTHONSTARTUP at them. In another process they make softmax

@@ -1,4 +1,4 @@
-"""expect: correct, at most 1.5x
+"""expect: correct, at most 2x
 
 Keeps the device busy from a thread, on a stream of its own, whenever it is not being called: the reference's kernels
 share the device with these, and look slower than they are. Its own calls find the device idle.
