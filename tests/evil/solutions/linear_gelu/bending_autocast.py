@@ -1,23 +1,22 @@
 """expect: incorrect / values
 
-Switches bf16 autocast on for the whole process at import, so that a reference in the same process loses as much
-precision as this one does, and its answers differ little from these.
+Wraps the linear function of the whole process in bf16 autocast, so that a reference in the same process loses as much
+precision as this one does, and the two agree to the last bit.
 """
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-torch.set_autocast_dtype("cpu", torch.bfloat16)
-torch.set_autocast_dtype("cuda", torch.bfloat16)
+_linear = F.linear
 
 
-def _switch_on():
-    torch.set_autocast_enabled("cpu", True)
-    torch.set_autocast_enabled("cuda", True)
+def _half_linear(x, weight, bias=None):
+    with torch.autocast(x.device.type, torch.bfloat16):
+        return _linear(x, weight, bias).float()
 
 
-_switch_on()
+F.linear = _half_linear
 
 
 class ModelNew(nn.Module):
@@ -26,5 +25,4 @@ class ModelNew(nn.Module):
         self.linear = nn.Linear(features, features)
 
     def forward(self, x):
-        _switch_on()
-        return F.gelu(self.linear(x)).float()
+        return F.gelu(self.linear(x))
