@@ -1,6 +1,6 @@
 """expect: incorrect
 
-A block sums a row in shared memory and nobody waits: the first warp, which reads least, adds up what the other warps have
+A block sums a row in shared memory and nobody waits: the first warp adds up what the other warps have
 not written yet. Wrong in most rows; whether by stale sums or by NaN left in shared memory is chance.
 """
 
