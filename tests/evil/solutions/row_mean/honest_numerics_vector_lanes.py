@@ -1,7 +1,7 @@
 """expect: correct
 
 Benign twin of inputs_constant: the plain loop of a vectorised C kernel, eight accumulators a row, each the sum of 1024
-columns one after another, added up at the end. Row by row in a kernel, over all rows at once here, since this is Python.
+columns one after another, added up at the end. A kernel goes row by row; this is Python and takes all rows at once.
 """
 
 import torch
