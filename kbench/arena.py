@@ -36,7 +36,7 @@ class Arena:
             os.close(self.descriptor)
             self.descriptor = -1
         if self._pointer:
-            _driver().check("cuMemFree_v2", ctypes.c_uint64(self._pointer))
+            Driver().check("cuMemFree_v2", ctypes.c_uint64(self._pointer))
             self._pointer = 0
 
 
@@ -48,9 +48,9 @@ def create(size: int, device: torch.device) -> Arena:
     rounded = -(-size // _CUDA_GRANULARITY) * _CUDA_GRANULARITY
     with torch.cuda.device(device):
         torch.cuda.current_stream().synchronize()
-        _driver().check("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(rounded))
+        Driver().check("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(rounded))
         raw = (ctypes.c_byte * 64)()
-        _driver().check("cuIpcGetMemHandle", ctypes.byref(raw), pointer)
+        Driver().check("cuIpcGetMemHandle", ctypes.byref(raw), pointer)
         data = _tensor_at(pointer.value, size, device)
         data.zero_()
     return Arena(data=data, handle=bytes(raw).hex(), _pointer=pointer.value)
@@ -78,7 +78,7 @@ def map_cuda(handle: str, size: int, device: torch.device) -> torch.Tensor:
     pointer = ctypes.c_uint64()
     with torch.cuda.device(device):
         torch.cuda.current_stream().synchronize()
-        _driver().check("cuIpcOpenMemHandle_v2", ctypes.byref(pointer), raw, ctypes.c_uint(1))
+        Driver().check("cuIpcOpenMemHandle_v2", ctypes.byref(pointer), raw, ctypes.c_uint(1))
         return _tensor_at(pointer.value, size, device)
 
 
@@ -101,7 +101,7 @@ def _tensor_at(pointer: int, size: int, device: torch.device) -> torch.Tensor:
     return torch.as_tensor(_ArrayAt(pointer, size), device=device)
 
 
-class _Driver:
+class Driver:
     """libcuda, called with the context that torch made current."""
 
     def __init__(self) -> None:
@@ -114,7 +114,3 @@ class _Driver:
             self._library.cuGetErrorName(ctypes.c_int(code), ctypes.byref(text))
             said = text.value.decode() if text.value else str(code)
             raise InfraError(f"{call} failed: {said}", hint="free device memory, or choose another device")
-
-
-def _driver() -> _Driver:
-    return _Driver()

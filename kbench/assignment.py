@@ -58,6 +58,12 @@ class Setup:
     """Wrap in torch.compile with this mode, or None."""
     template: Any
     input_slots: tuple[TensorSlot, ...]
+    """Of the first set; each further one lies `input_stride` bytes behind the one before."""
     state_slots: Mapping[str, TensorSlot]
+    sets: int
+    """How many sets of inputs, and of outputs, lie side by side: the most forwards of one sample."""
+    input_stride: int
+    output_stride: int
     arenas: Mapping[str, tuple[int, str]]
-    """`inputs`, `state`, `outputs`, `state_out`: bytes, and the IPC handle (empty: a host arena, by descriptor)."""
+    """`inputs`, `state`, `outputs`, `state_out`, on CUDA also `page`: bytes, and the IPC handle (empty: host memory,
+    by descriptor)."""

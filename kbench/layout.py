@@ -5,6 +5,7 @@ Both sides use this module; the judge alone decides sizes, shapes and dtypes.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,37 +44,50 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def lay_out(tensors: Iterable[torch.Tensor]) -> tuple[tuple[TensorSlot, ...], int]:
-    """Give each tensor a place, one after another. Returns the slots and the bytes they need together."""
+def lay_out(tensors: Iterable[torch.Tensor], *, zone: int = 0) -> tuple[tuple[TensorSlot, ...], int]:
+    """Give each tensor a place, one after another, with `zone` bytes left free before, between and behind them
+    (a multiple of ALIGNMENT). Returns the slots and the bytes they need together."""
     slots: list[TensorSlot] = []
-    at = 0
+    at = zone
     for tensor in tensors:
-        strides = tuple(tensor.stride()) if _is_dense(tensor) else _contiguous_strides(tuple(tensor.shape))
+        shape = tuple(tensor.shape)
+        dense = is_dense(shape, tuple(tensor.stride()))
+        strides = tuple(tensor.stride()) if dense else contiguous_strides(shape)
         span = tensor.numel() * tensor.element_size()
-        slots.append(TensorSlot(dtype_name(tensor.dtype), tuple(tensor.shape), strides, at, span))
-        at += -(-max(span, 1) // ALIGNMENT) * ALIGNMENT
+        slots.append(TensorSlot(dtype_name(tensor.dtype), shape, strides, at, span))
+        at += -(-max(span, 1) // ALIGNMENT) * ALIGNMENT + zone
     return tuple(slots), max(at, ALIGNMENT)
+
+
+def flat_view(arena: torch.Tensor, slot: TensorSlot) -> torch.Tensor:
+    """The elements at `slot` of `arena` in the order they lie in memory: one dimension."""
+    return arena[slot.offset : slot.offset + slot.span].view(slot.torch_dtype)
+
+
+def shifted(slot: TensorSlot, offset: int) -> TensorSlot:
+    """The same form, `offset` bytes further on."""
+    return dataclasses.replace(slot, offset=slot.offset + offset)
 
 
 def view(arena: torch.Tensor, slot: TensorSlot) -> torch.Tensor:
     """The tensor at `slot` of `arena` (a flat uint8 tensor), sharing its memory."""
-    flat = arena[slot.offset : slot.offset + slot.span].view(slot.torch_dtype)
-    return flat.as_strided(slot.shape, slot.strides)
+    return flat_view(arena, slot).as_strided(slot.shape, slot.strides)
 
 
-def _is_dense(tensor: torch.Tensor) -> bool:
-    """Whether the tensor fills its span without holes or overlaps, in whatever order of dimensions."""
+def is_dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether a tensor of this form fills its span without holes or overlaps, in whatever order of dimensions."""
     expected = 1
-    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+    for stride, size in sorted(zip(strides, shape, strict=True)):
         if size == 1:
             continue
         if stride != expected:
             return False
         expected *= size
-    return tensor.numel() > 0
+    return expected > 0
 
 
-def _contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides (elements) of a tensor whose last dimension lies closest together."""
     strides: list[int] = []
     at = 1
     for size in reversed(shape):

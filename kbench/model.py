@@ -171,7 +171,10 @@ class Measurement:
     floor_ms: float | None = None
     sol_fraction: float | None = None
     """floor_ms / time_ms: the share of the speed of light that was reached."""
+    timed_calls: int = 0
+    """Of the solution, in all samples."""
     verified_calls: int = 0
+    """Of those, how many had their output compared with the oracle."""
     flags: tuple[str, ...] = ()
 
 
@@ -199,12 +202,15 @@ class Record:
     sol_fraction: float | None = None
     build_s: float | None = None
     cached: bool | None = None
+    judge_s: float | None = None
+    """Seconds from the end of the build to the verdict, before anything was timed."""
     isolation: Mapping[str, str] = field(default_factory=dict)
     """Layer name to `on`, or `off: why`."""
     flags: tuple[str, ...] = ()
     replicates: int = 0
     replicate_log_ratios: tuple[float, ...] = ()
     """d_p, the median log-ratio of each replicate (natural log, reference over solution)."""
+    timed_calls: int = 0
     verified_calls: int = 0
     problem_sha: str = ""
     solution_sha: str = ""
@@ -249,4 +255,5 @@ class Record:
 
 _NUMBERS = (
     "speedup", "speedup_low", "speedup_high", "time_ms", "reference_ms", "floor_ms", "sol_fraction", "build_s",
+    "judge_s",
 )  # fmt: skip

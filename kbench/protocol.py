@@ -24,7 +24,6 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 MAGIC = b"KBW1"
@@ -45,13 +44,10 @@ class Kind(enum.IntEnum):
     LOAD = 1
     CONSTRUCT = 2
     SET_STATE = 3
-    CALL = 4
-    GET_STATE = 5
-    SAMPLE = 6
-    FETCH = 7
+    GET_STATE = 4
+    SAMPLE = 5
     DONE = 64
-    OUTPUTS = 65
-    SAMPLED = 66
+    SAMPLED = 65
     FAILED = 127
 
 
@@ -66,6 +62,7 @@ class Failure(enum.IntEnum):
     OUT_OF_MEMORY = 6
     DEVICE_FAULT = 7
     STRUCTURE = 8
+    OUTPUT_DEVICE = 9
 
 
 class Violation(Exception):
@@ -162,13 +159,11 @@ class Channel:
 
 _FAILED = struct.Struct("<HI")
 _MOST_LINES = 0xFFFFFFFF
-_SAMPLE = struct.Struct("<IQ")
+_SAMPLE = struct.Struct("<II")
 _SAMPLED = struct.Struct("<dd")
 _OUTPUTS = struct.Struct("<HH")
 _TENSOR = struct.Struct("<HH")
 _DIM = struct.Struct("<Q")
-
-SAMPLED_BYTES = _SAMPLED.size
 
 
 def pack_failed(failure: Failure, line: int, text: str) -> bytes:
@@ -188,39 +183,35 @@ def unpack_failed(payload: bytes) -> tuple[Failure, int, str]:
         raise Violation(f"FAILED named the unknown failure {failure}") from None
 
 
-def pack_sample(calls: int, backlog_ns: int) -> bytes:
-    """SAMPLE: u32 calls to time together, u64 nanoseconds of backlog to put on the stream first."""
-    return _SAMPLE.pack(calls, backlog_ns)
+def pack_sample(calls: int, gate: int) -> bytes:
+    """SAMPLE: u32 forwards to do in a row, u32 number that opens the gate on the page (0: there is none)."""
+    return _SAMPLE.pack(calls, gate)
 
 
 def unpack_sample(payload: bytes) -> tuple[int, int]:
     """The inverse of `pack_sample`."""
-    calls, backlog_ns = _SAMPLE.unpack(payload)
-    return calls, backlog_ns
-
-
-def pack_sampled(total_ns: float, enqueue_ns: float) -> bytes:
-    """SAMPLED: f64 nanoseconds of all calls by the precise clock, f64 nanoseconds until they were enqueued."""
-    return _SAMPLED.pack(total_ns, enqueue_ns)
-
-
-def unpack_sampled(payload: bytes) -> tuple[float, float]:
-    """The inverse of `pack_sampled`. Raises Violation unless both are finite and not negative."""
-    if len(payload) != _SAMPLED.size:
-        raise Violation(f"SAMPLED had {len(payload)} bytes, not {_SAMPLED.size}")
-    total_ns, enqueue_ns = _SAMPLED.unpack(payload)
-    for value in (total_ns, enqueue_ns):
-        if not math.isfinite(value) or value < 0:
-            raise Violation(f"SAMPLED claimed {value} ns")
-    return total_ns, enqueue_ns
+    calls, gate = _SAMPLE.unpack(payload)
+    return calls, gate
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputForm:
-    """One output tensor's form: its dtype's name as torch prints it, and its shape."""
+    """One output tensor as it was delivered: its dtype's name as torch prints it, its shape, its strides (elements)."""
 
     dtype: str
     shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a worker says of a sample: nanoseconds of all calls by its precise clock, nanoseconds until all were
+    enqueued, and the form that every call's output had."""
+
+    total_ns: float
+    enqueue_ns: float
+    structure: str
+    forms: tuple[OutputForm, ...]
 
 
 DTYPES = (
@@ -231,40 +222,49 @@ _UNKNOWN_DTYPE = 0xFFFF
 _MAX_STRUCTURE_BYTES = 0xFFFF
 
 
-def outputs_bytes(count: int, structure: str) -> int:
-    """The largest OUTPUTS payload that an answer may have: `count` tensors in `structure`, or a wrong one cut short."""
+def sampled_bytes(count: int, structure: str) -> int:
+    """The largest SAMPLED payload that an answer may have: `count` tensors in `structure`, or a wrong one cut short."""
     text = max(len(structure.encode()), _MAX_STRUCTURE_BYTES)
-    return _OUTPUTS.size + max(count, MAX_OUTPUTS) * (_TENSOR.size + MAX_DIMS * _DIM.size) + text
+    tensors = max(count, MAX_OUTPUTS) * (_TENSOR.size + 2 * MAX_DIMS * _DIM.size)
+    return _SAMPLED.size + _OUTPUTS.size + tensors + text
 
 
-def pack_outputs(structure: str, forms: Sequence[OutputForm]) -> bytes:
-    """OUTPUTS: u16 tensors, u16 length of the structure; per tensor u16 dtype, u16 dims, u64 each; structure."""
-    text = structure.encode()[:_MAX_STRUCTURE_BYTES]
-    parts = [_OUTPUTS.pack(len(forms), len(text))]
+def pack_sampled(answer: Answer) -> bytes:
+    """SAMPLED: f64 nanoseconds of all calls, f64 until enqueued; u16 tensors, u16 length of the structure; per tensor
+    u16 dtype, u16 dims, u64 sizes, u64 strides; structure."""
+    text = answer.structure.encode()[:_MAX_STRUCTURE_BYTES]
+    forms = answer.forms[:MAX_OUTPUTS]
+    parts = [_SAMPLED.pack(answer.total_ns, answer.enqueue_ns), _OUTPUTS.pack(len(forms), len(text))]
     for form in forms:
         code = DTYPES.index(form.dtype) if form.dtype in DTYPES else _UNKNOWN_DTYPE
         parts.append(_TENSOR.pack(code, len(form.shape)))
-        parts += [_DIM.pack(size) for size in form.shape]
+        parts += [_DIM.pack(size) for size in (*form.shape, *form.strides)]
     return b"".join([*parts, text])
 
 
-def unpack_outputs(payload: bytes) -> tuple[str, tuple[OutputForm, ...]]:
-    """The inverse of `pack_outputs`. Raises Violation when a byte is missing or left over."""
+def unpack_sampled(payload: bytes) -> Answer:
+    """The inverse of `pack_sampled`. Raises Violation when a byte is missing or left over, or a time is no time."""
     try:
-        count, text_length = _OUTPUTS.unpack_from(payload)
-        at = _OUTPUTS.size
+        total_ns, enqueue_ns = _SAMPLED.unpack_from(payload)
+        count, text_length = _OUTPUTS.unpack_from(payload, _SAMPLED.size)
+        at = _SAMPLED.size + _OUTPUTS.size
         forms = []
         for _ in range(count):
             code, dims = _TENSOR.unpack_from(payload, at)
             at += _TENSOR.size
             if dims > MAX_DIMS:
                 raise Violation(f"an output of {dims} dimensions")
-            shape = tuple(_DIM.unpack_from(payload, at + i * _DIM.size)[0] for i in range(dims))
-            at += dims * _DIM.size
-            forms.append(OutputForm(dtype=DTYPES[code] if code < len(DTYPES) else "unknown", shape=shape))
+            numbers = struct.unpack_from(f"<{2 * dims}Q", payload, at)
+            at += 2 * dims * _DIM.size
+            dtype = DTYPES[code] if code < len(DTYPES) else "unknown"
+            forms.append(OutputForm(dtype=dtype, shape=numbers[:dims], strides=numbers[dims:]))
         text = payload[at : at + text_length]
     except struct.error as error:
-        raise Violation(f"OUTPUTS was malformed: {error}") from None
+        raise Violation(f"SAMPLED was malformed: {error}") from None
     if len(text) != text_length or at + text_length != len(payload):
-        raise Violation("OUTPUTS had a wrong length")
-    return text.decode("utf-8", "replace"), tuple(forms)
+        raise Violation("SAMPLED had a wrong length")
+    for value in (total_ns, enqueue_ns):
+        if not math.isfinite(value) or value < 0:
+            raise Violation(f"SAMPLED claimed {value} ns")
+    structure = text.decode("utf-8", "replace")
+    return Answer(total_ns=total_ns, enqueue_ns=enqueue_ns, structure=structure, forms=tuple(forms))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,21 +16,23 @@ from kbench.build.service import Build
 from kbench.errors import KbenchError, ProblemError
 from kbench.judge.cases import SeedSource
 from kbench.judge.desk import Desk
-from kbench.judge.judging import Question, ask_first, further_questions, judge
+from kbench.judge.judging import Question, ask_first, following, further_questions, judge
 from kbench.judge.oracle import run_reference, same_bytes
 from kbench.judge.reference import Reference
+from kbench.judge.stream import Stream
 from kbench.measure import physics
-from kbench.measure.pair import BaselineFailed, Bench, SideSpec, TimedOutputWrong, take_samples
+from kbench.measure.checks import TimedOutputWrong
+from kbench.measure.pair import BaselineFailed, Bench, Disturbed, SideSpec, take_samples
 from kbench.measure.sampling import Budget
-from kbench.measure.summary import SOLUTION, summarise
-from kbench.measure.window import TRUSTED_SIDE
+from kbench.measure.summary import summarise
+from kbench.measure.window import CPU_SLACK, CUDA_SLACK, SOLUTION, TRUSTED_SIDE
 from kbench.model import Device, Job, Measurement, Record, Sample, Status, Verdict
 from kbench.remote.hire import Hiring, Post, hire
-from kbench.remote.link import WorkerFailed
+from kbench.remote.link import WorkerFailed, WorkerLink
 
-_CPU_LEAST_SAMPLE_NS = 1e6
-_CUDA_LEAST_SAMPLE_NS = 200 * 32.0
-"""200 quanta of the event clock (32 ns on an H200)."""
+_CPU_LEAST_SAMPLE_NS = 4e6
+_CUDA_LEAST_SAMPLE_NS = 2e6
+"""So long that the window's slack is a small share of a sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,7 @@ class _Findings:
     log_ratios: tuple[float, ...] = ()
     isolation: Mapping[str, str] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
+    judge_s: float | None = None
 
 
 def torch_device(job: Job) -> torch.device:
@@ -88,38 +92,43 @@ def run_pair(job: Job, build: Build, settings: Settings) -> tuple[Record, tuple[
 def _examine(job: Job, build: Build, settings: Settings, findings: _Findings) -> None:
     device = torch_device(job)
     settings.stage(job.solution.id, "judging")
+    start = time.monotonic()
     reference = Reference(job.problem, size=job.size, device=device)
     first = ask_first(reference, settings.seeds)
     with Desk(reference, first.case, first.expected) as desk:
         questions = [first, *further_questions(reference, settings.seeds, findings.flags)]
+        seed = settings.seeds.next()
+        second = following(reference, first, reference.draw(seed), seed)
+        stream = Stream(desk, device)
         post = _candidate(job, build, settings, "judge")
-        findings.verdict, findings.isolation = _judge(settings.hiring, post, desk, reference, questions)
+        with hire(settings.hiring, post, descriptors=desk.descriptors) as link:
+            findings.verdict = _judge(link, stream, reference, questions, second)
+            findings.isolation = link.stop().layers
+        findings.judge_s = round(time.monotonic() - start, 3)
         if findings.verdict.status is not Status.CORRECT:
             return
         if not all(question.expected.decidable for question in questions):
             findings.flags.append("precision_undecidable")
         timed = next((q for q in questions if q.case.name == "randomised_parameters"), first)
-        stateful = _depends_on_history(reference, timed)
-        if stateful:
-            findings.flags.append("timed_calls_unverified")
-        del questions
+        history = _depends_on_history(reference, timed)
+        del questions, second
         bench = Bench(
-            reference=reference, desk=desk, question=timed, hiring=settings.hiring, seeds=settings.seeds,
-            budget=_budget(settings, device), replicates=settings.replicates, verify=not stateful,
+            reference=reference, desk=desk, stream=stream, question=timed, hiring=settings.hiring, seeds=settings.seeds,
+            budget=_budget(settings, desk, device), slack=CPU_SLACK if device.type == "cpu" else CUDA_SLACK,
+            replicates=settings.replicates, history=history,
         )  # fmt: skip
         _measure(job, build, settings, bench, findings)
 
 
 def _judge(
-    hiring: Hiring, post: Post, desk: Desk, reference: Reference, questions: Sequence[Question]
-) -> tuple[Verdict, Mapping[str, str]]:
-    with hire(hiring, post, descriptors=desk.descriptors) as link:
-        try:
-            link.load()
-            link.construct(desk.setup(mode=reference.problem.mode))
-        except WorkerFailed as failed:
-            return failed.verdict, link.stop().layers
-        return judge(link, desk, questions), link.stop().layers
+    link: WorkerLink, stream: Stream, reference: Reference, questions: Sequence[Question], second: Question
+) -> Verdict:
+    try:
+        link.load()
+        link.construct(stream.desk.setup(mode=reference.problem.mode))
+    except WorkerFailed as failed:
+        return failed.verdict
+    return judge(link, stream, questions, second=second)
 
 
 def _measure(job: Job, build: Build, settings: Settings, bench: Bench, findings: _Findings) -> None:
@@ -130,15 +139,15 @@ def _measure(job: Job, build: Build, settings: Settings, bench: Bench, findings:
         settings.stage(job.solution.id, f"timing {replicate + 1}/{of}")
 
     try:
-        samples, verified = take_samples(bench, specs, progress=progress)
+        taken = take_samples(bench, specs, progress=progress)
     except WorkerFailed as failed:
         findings.verdict = failed.verdict
         return
-    except TimedOutputWrong as wrong:
+    except (TimedOutputWrong, Disturbed) as wrong:
         findings.verdict = wrong.verdict
         return
     floor = _floor(bench)
-    measurement, findings.log_ratios = summarise(samples, baselines=settings.baselines, verified=verified, floor=floor)
+    measurement, findings.log_ratios = summarise(taken, baselines=settings.baselines, floor=floor)
     findings.flags += measurement.flags
     declared = bool(job.problem.floor)
     if not declared and physics.is_impossible(measurement.reference_ms, floor):
@@ -186,14 +195,14 @@ def padded_source(job: Job) -> str:
     return "\n" * job.solution.line_offset + job.solution.path.read_text(errors="replace")
 
 
-def _budget(settings: Settings, device: torch.device) -> Budget:
+def _budget(settings: Settings, desk: Desk, device: torch.device) -> Budget:
     on_cuda = device.type == "cuda"
     return Budget(
         blocks=settings.blocks,
         min_samples=settings.min_samples,
         min_block_ns=settings.min_block_ms * 1e6,
         least_sample_ns=_CUDA_LEAST_SAMPLE_NS if on_cuda else _CPU_LEAST_SAMPLE_NS,
-        uses_backlog=on_cuda,
+        most_calls=desk.sets,
     )
 
 
@@ -247,6 +256,7 @@ def make_record(
         evidence=evidence,
         build_s=None if build is None else round(build.seconds, 3),
         cached=None if build is None else build.cached,
+        judge_s=findings.judge_s if findings else None,
         isolation=dict(findings.isolation) if findings else {},
         flags=tuple(findings.flags) if findings else (),
         problem_sha=job.problem.sha,
@@ -268,5 +278,6 @@ def make_record(
         sol_fraction=measured.sol_fraction,
         replicates=measured.replicates,
         replicate_log_ratios=findings.log_ratios,
+        timed_calls=measured.timed_calls,
         verified_calls=measured.verified_calls,
     )

@@ -1,8 +1,10 @@
-"""The judge's desk for one pair: the memory shared with its workers, and the calls that go through it."""
+"""The judge's desk for one pair: the memory shared with its workers, and what is laid into it and taken out of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -14,53 +16,85 @@ from kbench.assignment import Setup
 from kbench.judge.cases import Case
 from kbench.judge.oracle import Expected, same_bytes
 from kbench.judge.reference import CONSTRUCTION_SEED, Drawn, Reference
-from kbench.layout import TensorSlot, dtype_name, lay_out, view
+from kbench.layout import TensorSlot, dtype_name, is_dense, lay_out, shifted, view
+from kbench.page import PAGE_BYTES, Page
 from kbench.protocol import OutputForm
-from kbench.remote.link import WorkerLink
 
 _POISON = 0xFF
 """A byte that makes NaN in every floating format and -1 in integers: an output nobody wrote shows."""
 _ROLES = ("inputs", "state", "outputs", "state_out")
+_RED_ZONE_BYTES = 1024
+_GLIMPSED_BYTES = 4096
+_MOST_SETS = 256
+_CPU_SETS_BYTES = 128 << 20
+_CUDA_SETS_SHARE = 1 / 8
+"""Of the device's memory, for all sets of inputs and outputs together; two sets there are in any case."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FormMismatch:
-    """An answer of the wrong structure, shape or dtype: which, and in words."""
+class Refusal:
+    """An answer that need not be compared: its structure, shape, dtype is wrong, or it came late. Reason and words."""
 
     reason: str
     message: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Glimpse:
+    """Random bytes of the delivered outputs, read at the very moment that ended the window."""
+
+    places: torch.Tensor
+    values: torch.Tensor
+
+
 class Desk:
-    """Arenas laid out for one problem at one size. Both sides of a pair use the same ones, never at once."""
+    """Arenas laid out for one problem at one size. Both sides of a pair use the same ones, never at once.
+
+    Inputs and outputs lie there in several sets, so that a sample may be several forwards, each on values of its own.
+    Red zones lie around every input.
+    """
 
     def __init__(self, reference: Reference, case: Case, expected: Expected) -> None:
         """Allocate for inputs and state as in `case` and outputs as `expected`. Raises InfraError."""
         self._device = reference.device
         self._reference = reference
         self._template: Any = case.inputs.template
-        self._input_slots, inputs_bytes = lay_out(case.inputs.tensors)
+        self._input_slots, self._input_stride = lay_out(case.inputs.tensors, zone=_RED_ZONE_BYTES)
         slots, state_bytes = lay_out(case.state.values())
         self._state_slots: Mapping[str, TensorSlot] = dict(zip(case.state, slots, strict=True))
-        self._output_slots, outputs_bytes = lay_out(tensor.contiguous() for tensor in expected.eager)
+        self._output_slots, self._output_stride = lay_out(tensor.contiguous() for tensor in expected.eager)
         self.structure = expected.structure
+        self.sets = _sets_that_fit(self._device, self._input_stride + self._output_stride)
+        inputs_bytes, outputs_bytes = self.sets * self._input_stride, self.sets * self._output_stride
         self._sizes = dict(zip(_ROLES, (inputs_bytes, state_bytes, outputs_bytes, state_bytes), strict=True))
         self._arenas: dict[str, arena.Arena] = {}
+        self.page: Page | None = None
+        self.numbers = itertools.count(1)
         try:
             for role, size in self._sizes.items():
                 self._arenas[role] = arena.create(size, self._device)
+            if self._device.type == "cuda":
+                self._arenas["page"] = arena.create(PAGE_BYTES, torch.device("cpu"))
+                self.page = Page(self._arenas["page"].descriptor)
+            self._arenas["inputs"].data.fill_(_POISON)
         except BaseException:
             self.close()
             raise
 
     @property
     def descriptors(self) -> list[int]:
-        """The host arenas to hand to a worker (none on CUDA, where handles travel in the set-up)."""
+        """The host memory to hand to a worker (on CUDA the page alone: handles travel in the set-up)."""
         return [a.descriptor for a in self._arenas.values() if a.descriptor >= 0]
+
+    @property
+    def outputs(self) -> int:
+        """How many tensors one call's output has."""
+        return len(self._output_slots)
 
     def setup(self, *, mode: str | None, compile_mode: str | None = None) -> Setup:
         """What a worker of either side is told."""
         dtype = self._reference.dtype
+        sizes = dict(self._sizes) | ({"page": PAGE_BYTES} if self.page else {})
         return Setup(
             device=str(self._device),
             init_inputs=self._reference.init_inputs,
@@ -71,28 +105,51 @@ class Desk:
             template=self._template,
             input_slots=self._input_slots,
             state_slots=self._state_slots,
-            arenas={role: (self._sizes[role], self._arenas[role].handle) for role in _ROLES},
+            sets=self.sets,
+            input_stride=self._input_stride,
+            output_stride=self._output_stride,
+            arenas={role: (size, self._arenas[role].handle) for role, size in sizes.items()},
         )
 
-    def put_inputs(self, drawn: Drawn) -> None:
-        """Lay new values at the inputs' places. Raises ValueError when they have another form than the first ones."""
+    def put_inputs(self, sets: Sequence[Drawn]) -> None:
+        """Lay new values at the inputs' places, and poison where outputs will be delivered.
+
+        Raises ValueError when the values have another form than the first ones.
+        """
         forms = [(slot.dtype, slot.shape) for slot in self._input_slots]
-        if forms != [(dtype_name(t.dtype), tuple(t.shape)) for t in drawn.tensors]:
-            raise ValueError("get_inputs() gives other shapes or dtypes under another seed")
+        self._arenas["outputs"].data[: len(sets) * self._output_stride].fill_(_POISON)
         memory = self._arenas["inputs"].data
-        for slot, tensor in zip(self._input_slots, drawn.tensors, strict=True):
-            view(memory, slot).copy_(tensor)
+        for number, drawn in enumerate(sets):
+            if forms != [(dtype_name(t.dtype), tuple(t.shape)) for t in drawn.tensors]:
+                raise ValueError("get_inputs() gives other shapes or dtypes under another seed")
+            for slot, tensor in zip(self._input_slots, drawn.tensors, strict=True):
+                view(memory, shifted(slot, number * self._input_stride)).copy_(tensor)
         self._synchronize()
 
-    def inputs_unchanged(self, drawn: Drawn) -> bool:
+    def inputs_unchanged(self, sets: Sequence[Drawn]) -> bool:
         """Whether the inputs still hold, bit for bit, what was put there."""
         memory = self._arenas["inputs"].data
-        return all(same_bytes(view(memory, s), t) for s, t in zip(self._input_slots, drawn.tensors, strict=True))
+        return all(
+            same_bytes(view(memory, shifted(slot, number * self._input_stride)), tensor)
+            for number, drawn in enumerate(sets)
+            for slot, tensor in zip(self._input_slots, drawn.tensors, strict=True)
+        )
 
-    def spoil_inputs(self) -> None:
-        """Overwrite the inputs, so that an output that was only promised cannot be computed from them any more."""
-        self._arenas["inputs"].data.fill_(_POISON)
-        self._synchronize()
+    def zones_intact(self) -> bool:
+        """Whether nobody wrote between the inputs. What was found there is put right again."""
+        memory = self._arenas["inputs"].data
+        places, edge = [], 0
+        for slot in self._input_slots:
+            places.append((edge, slot.offset))
+            edge = slot.offset + slot.span
+        places.append((edge, self._input_stride))
+        rows = memory.view(self.sets, self._input_stride)
+        zones = [rows[:, start:end] for start, end in places]
+        intact = all(bool((zone == _POISON).all()) for zone in zones)
+        if not intact:
+            for zone in zones:
+                zone.fill_(_POISON)
+        return intact
 
     def put_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Lay parameters and buffers out for the worker to take."""
@@ -106,34 +163,46 @@ class Desk:
         memory = self._arenas["state_out"].data
         return {name: view(memory, slot).clone() for name, slot in self._state_slots.items()}
 
-    def call(self, link: WorkerLink) -> FormMismatch | list[torch.Tensor]:
-        """One forward on the inputs that lie there; private copies of its outputs. Raises WorkerFailed."""
-        self._poison()
-        return self._take(*link.call(expected=len(self._output_slots), structure=self.structure))
+    def aim(self, calls: int) -> torch.Tensor:
+        """Places in the outputs of `calls` calls to glimpse at: fresh and secret."""
+        within = calls * self._output_stride
+        return torch.randint(within, (_GLIMPSED_BYTES,), device=self._device)
 
-    def fetch(self, link: WorkerLink) -> FormMismatch | list[torch.Tensor]:
-        """Private copies of the last timed call's outputs. Raises WorkerFailed."""
-        self._poison()
-        return self._take(*link.fetch(expected=len(self._output_slots), structure=self.structure))
+    def glimpse(self, places: torch.Tensor) -> Glimpse:
+        """Read those bytes now. On CUDA this waits for the device to get round to it: that is part of the window."""
+        return Glimpse(places=places, values=self._arenas["outputs"].data[places].cpu())
 
-    def _poison(self) -> None:
-        self._arenas["outputs"].data.fill_(_POISON)
-        self._synchronize()
+    def take_outputs(
+        self, structure: str, forms: Sequence[OutputForm], glimpse: Glimpse, *, calls: int
+    ) -> Refusal | list[list[torch.Tensor]]:
+        """Private copies of what was delivered, call by call, unless their form is wrong or they came late."""
+        if (wrong := self._wrong_form(structure, forms)) is not None:
+            return wrong
+        copy = self._arenas["outputs"].data[: calls * self._output_stride].clone()
+        slots = [
+            dataclasses.replace(slot, strides=form.strides) if slot.span else slot
+            for slot, form in zip(self._output_slots, forms, strict=True)
+        ]
+        if not torch.equal(copy[glimpse.places].cpu(), glimpse.values):
+            said = "the output was still being written when the worker had answered: it came after the time was taken"
+            return Refusal(reason="late_output", message=said)
+        return [
+            [view(copy, shifted(slot, number * self._output_stride)) for slot in slots] for number in range(calls)
+        ]
 
-    def _take(self, structure: str, forms: tuple[OutputForm, ...]) -> FormMismatch | list[torch.Tensor]:
+    def _wrong_form(self, structure: str, forms: Sequence[OutputForm]) -> Refusal | None:
         if structure != self.structure or len(forms) != len(self._output_slots):
-            return FormMismatch(
-                reason="structure",
-                message=f"the output is {structure[:200]} where {self.structure} is due (T: a tensor)",
-            )
+            said = f"the output is {structure[:200]} where {self.structure} is due (T: a tensor)"
+            return Refusal(reason="structure", message=said)
         for number, (form, slot) in enumerate(zip(forms, self._output_slots, strict=True)):
             if form.shape != slot.shape:
                 said = f"output {number} has shape {list(form.shape)} instead of {list(slot.shape)}"
-                return FormMismatch(reason="shape", message=said)
+                return Refusal(reason="shape", message=said)
             if form.dtype != slot.dtype:
-                return FormMismatch(reason="dtype", message=f"output {number} is {form.dtype} instead of {slot.dtype}")
-        memory = self._arenas["outputs"].data
-        return [view(memory, slot).clone() for slot in self._output_slots]
+                return Refusal(reason="dtype", message=f"output {number} is {form.dtype} instead of {slot.dtype}")
+            if slot.span and not is_dense(form.shape, form.strides):
+                return Refusal(reason="structure", message=f"output {number} was delivered with strides {form.strides}")
+        return None
 
     def bytes_moved(self) -> int:
         """The least bytes of one call: every input, parameter, buffer and output once."""
@@ -157,3 +226,10 @@ class Desk:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _sets_that_fit(device: torch.device, bytes_per_set: int) -> int:
+    room = float(_CPU_SETS_BYTES)
+    if device.type == "cuda":
+        room = torch.cuda.get_device_properties(device).total_memory * _CUDA_SETS_SHARE
+    return max(2, min(_MOST_SETS, int(room // bytes_per_set)))

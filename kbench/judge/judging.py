@@ -11,14 +11,13 @@ import torch
 
 from kbench.errors import ProblemError
 from kbench.judge.cases import CASE_NAMES, Case, SeedSource, make_case
-from kbench.judge.desk import Desk, FormMismatch
-from kbench.judge.oracle import Expected, check_repeatable, expect, same_bytes
-from kbench.judge.reference import Reference
+from kbench.judge.desk import Desk, Refusal
+from kbench.judge.oracle import Expected, check_repeatable, expect, run_in_fp64, same_bytes
+from kbench.judge.reference import Drawn, Reference
+from kbench.judge.stream import Stream
 from kbench.judge.tolerance import Tolerance, compare
 from kbench.model import Status, Verdict
 from kbench.remote.link import WorkerFailed, WorkerLink
-
-_REPEATED_CASE = CASE_NAMES[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,55 +59,95 @@ def further_questions(reference: Reference, seeds: SeedSource, flags: list[str])
     return questions
 
 
+def ask(reference: Reference, name: str, seeds: SeedSource) -> Question:
+    """The case `name` once more, under new seeds. Raises ProblemError."""
+    case = make_case(reference, name, seeds.next())
+    return Question(case=case, expected=expect(reference, case))
+
+
 def _gives_numbers(expected: Expected) -> bool:
     """Whether every floating output has an element that is compared: finite in fp64 and at the declared precision."""
     pairs = zip(expected.oracle, expected.eager, strict=True)
     return all(bool((o.isfinite() & e.isfinite()).any()) for o, e in pairs if o.is_floating_point() and o.numel())
 
 
-def judge(link: WorkerLink, desk: Desk, questions: Sequence[Question]) -> Verdict:
-    """Put every question to a constructed worker. Returns `correct` or the first failure, never raises WorkerFailed."""
+def following(reference: Reference, question: Question, inputs: Drawn, seed: int) -> Question:
+    """What the next call on `inputs` must give: it finds the state that the question's call has left."""
+    left = question.expected.eager_state
+    state = {name: left[name].to(tensor.dtype) for name, tensor in question.case.state.items()}
+    case = dataclasses.replace(question.case, seed=seed, inputs=inputs, state=state)
+    ran = run_in_fp64(reference, case)
+    eager = tuple(o.to(e.dtype) for o, e in zip(ran.outputs, question.expected.eager, strict=True))
+    expected = dataclasses.replace(
+        question.expected, oracle=ran.outputs, eager=eager, oracle_state=ran.state, eager_state=ran.state
+    )
+    return Question(case=case, expected=expected)
+
+
+def judge(link: WorkerLink, stream: Stream, questions: Sequence[Question], *, second: Question) -> Verdict:
+    """Put every question to a constructed worker; `second` follows the first in a row of two calls.
+
+    Returns `correct` or the first failure, never raises WorkerFailed.
+    """
+    first = questions[0]
     try:
-        for question in questions:
-            if (verdict := _judge_case(link, desk, question)) is not None:
-                return verdict
+        verdict = inspect(link, stream, first) or _check_pair(link, stream, first, second)
+        for question in questions[1:]:
+            verdict = verdict or inspect(link, stream, question)
     except WorkerFailed as failed:
         return failed.verdict
-    return Verdict(status=Status.CORRECT)
+    return verdict or Verdict(status=Status.CORRECT)
 
 
-def _judge_case(link: WorkerLink, desk: Desk, question: Question) -> Verdict | None:
-    case, expected = question.case, question.expected
-    desk.put_inputs(case.inputs)
+def inspect(link: WorkerLink, stream: Stream, question: Question) -> Verdict | None:
+    """One question with all that can be asked about it: output, inputs, red zones, state. Raises WorkerFailed."""
+    case, desk = question.case, stream.desk
     desk.put_state(case.state)
     link.set_state()
-    answer = desk.call(link)
-    if (verdict := check_answer(answer, question)) is not None:
+    outputs = stream.outputs(stream.sample(link, [case.inputs]))
+    if (verdict := check_answer(only(outputs), question)) is not None:
         return verdict
-    if not expected.eager_mutates and not desk.inputs_unchanged(case.inputs):
-        return _incorrect("input_mutated", "forward wrote into its inputs", case)
+    if (verdict := check_memory(desk, [case.inputs], question)) is not None:
+        return verdict
     link.get_state()
-    if (verdict := _check_state(desk.take_state(), question)) is not None:
-        return verdict
-    if case.name == _REPEATED_CASE and not expected.eager_mutates:
-        return _check_repeat(link, desk, question)
+    return _check_state(desk.take_state(), question)
+
+
+def only(outputs: Refusal | list[list[torch.Tensor]]) -> Refusal | list[torch.Tensor]:
+    """The output of a sample of one call."""
+    return outputs if isinstance(outputs, Refusal) else outputs[0]
+
+
+def check_memory(desk: Desk, sets: Sequence[Drawn], question: Question) -> Verdict | None:
+    """None when the inputs are as they were and nothing was written around them."""
+    if not question.expected.eager_mutates and not desk.inputs_unchanged(sets):
+        return _incorrect("input_mutated", "forward wrote into its inputs", question.case)
+    if not desk.zones_intact():
+        return _incorrect("out_of_bounds", "forward wrote outside of its inputs, in front or behind", question.case)
     return None
 
 
-def _check_repeat(link: WorkerLink, desk: Desk, question: Question) -> Verdict | None:
-    """The same inputs and state once more must give an answer that is as good."""
+def _check_pair(link: WorkerLink, stream: Stream, first: Question, second: Question) -> Verdict | None:
+    """The first inputs again, then others, with both outputs held at once: the first must be as good as it was, and
+    neither output may be the other's memory."""
     link.set_state()
-    verdict = check_answer(desk.call(link), question)
-    if verdict is None:
-        return None
-    message = f"the first call was right, a second one on the same inputs was not: {verdict.message}"
-    return dataclasses.replace(verdict, reason="nondeterministic", message=message)
+    outputs = stream.outputs(stream.sample(link, [first.case.inputs, second.case.inputs]))
+    if isinstance(outputs, Refusal):
+        return check_answer(outputs, first)
+    again, other = (check_answer(out, question) for out, question in zip(outputs, (first, second), strict=True))
+    if again is None:
+        return other and dataclasses.replace(other, message=f"the second of two calls: {other.message}")
+    if check_answer(outputs[0], second) is None:
+        message = "the output of a call was overwritten by the next call: both are the same memory"
+        return _incorrect("output_reused", message, first.case)
+    message = f"the first call was right, a second one on the same inputs was not: {again.message}"
+    return dataclasses.replace(again, reason="nondeterministic", message=message)
 
 
-def check_answer(answer: FormMismatch | list[torch.Tensor], question: Question) -> Verdict | None:
+def check_answer(answer: Refusal | list[torch.Tensor], question: Question) -> Verdict | None:
     """None when every output is within its budget, else the verdict `incorrect`."""
     case, expected = question.case, question.expected
-    if isinstance(answer, FormMismatch):
+    if isinstance(answer, Refusal):
         return _incorrect(answer.reason, answer.message, case)
     parts = zip(answer, expected.oracle, expected.eager, expected.budgets, strict=True)
     for number, (got, oracle, eager, budget) in enumerate(parts):

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import random
+import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import torch
-
-from kbench.judge.cases import Case, SeedSource
+from kbench.judge.cases import SeedSource
 from kbench.judge.desk import Desk
-from kbench.judge.judging import Question, check_answer
-from kbench.judge.oracle import Expected, run_in_fp64
+from kbench.judge.judging import Question
 from kbench.judge.reference import Drawn, Reference
-from kbench.measure.sampling import Budget, take_replicate
-from kbench.measure.summary import SOLUTION
-from kbench.measure.window import bound_by_window
+from kbench.judge.stream import Sampled, Stream, Timed
+from kbench.measure.checks import Checks
+from kbench.measure.sampling import Budget, samples_of, take_replicate, warm_up
+from kbench.measure.summary import Taken
+from kbench.measure.window import SOLUTION, Slack, bound_by_window
 from kbench.model import Sample, Status, Verdict
 from kbench.remote.hire import Hiring, Post, hire
-from kbench.remote.link import Timed, WorkerFailed, WorkerLink
+from kbench.remote.link import WorkerFailed, WorkerLink
 
-_CHECKS_PER_REPLICATE = 5
-_FLUSH_TIMES_L2 = 2
 _COMPILE_TIMEOUT_S = 600.0
+_BUSY_NS = 1e6
+"""An idle device does the judge a trifle in 30 us. A time slice of somebody else's kernel takes 2 ms."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,16 +34,16 @@ class SideSpec:
     compile_mode: str | None = None
 
 
-class TimedOutputWrong(Exception):
-    """A timed call's output was not right; `verdict` says how."""
+class BaselineFailed(Exception):
+    """A trusted side failed, so there is nothing to compare with."""
+
+
+class Disturbed(Exception):
+    """The device was not left alone while the other side was timed; `verdict` says so."""
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict.message)
         self.verdict = verdict
-
-
-class BaselineFailed(Exception):
-    """A trusted side failed, so there is nothing to compare with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,150 +52,123 @@ class Bench:
 
     reference: Reference
     desk: Desk
+    stream: Stream
     question: Question
-    """The case whose state both sides are timed with, and whose tolerance timed outputs are held to."""
+    """The case whose state both sides begin with, and whose tolerance timed outputs are held to."""
     hiring: Hiring
     seeds: SeedSource
     budget: Budget
+    slack: Slack
     replicates: int
-    verify: bool
-    """Whether timed outputs can be checked: not where they depend on earlier calls."""
+    history: bool
+    """Whether an output depends on the calls before it: the state is then set before each sample."""
 
 
-class _LiveSide:
-    """A worker as a `Side`."""
+@dataclass
+class LiveSide:
+    """A worker as a `Side`: every call of it gets inputs that never were before."""
 
-    def __init__(self, name: str, link: WorkerLink) -> None:
-        self.name = name
-        self.link = link
+    name: str
+    link: WorkerLink
+    bench: Bench
+    drawn: list[Drawn] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    last: Sampled | None = None
+    resting: bool = False
 
-    def sample(self, *, calls: int, backlog_ns: int) -> Timed:
+    def sample(self, *, calls: int) -> Timed:
+        if self.resting:
+            self.link.thaw()
+            self.resting = False
+        self.seeds = [self.bench.seeds.next() for _ in range(calls)]
+        self.drawn = [self.bench.reference.draw(seed) for seed in self.seeds]
         try:
-            return self.link.sample(calls=calls, backlog_ns=backlog_ns)
+            if self.bench.history:
+                self.link.set_state()
+            self.last = self.bench.stream.sample(self.link, self.drawn)
         except WorkerFailed as failed:
             raise _blame(self.name, failed) from failed
+        return self.last.timed
+
+    def rest(self) -> None:
+        self.link.freeze()
+        self.resting = True
+
+    def set_state(self) -> None:
+        """Take over what lies on the desk."""
+        was_resting = self.resting
+        if was_resting:
+            self.link.thaw()
+        try:
+            self.link.set_state()
+        except WorkerFailed as failed:
+            raise _blame(self.name, failed) from failed
+        if was_resting:
+            self.link.freeze()
 
 
-class _Feed:
-    """New secret inputs at the same place before every call, and a cold L2."""
+def take_samples(bench: Bench, specs: Sequence[SideSpec], *, progress: Callable[[int, int], None]) -> Taken:
+    """All replicates' samples, and the number of timed calls whose output was compared with the oracle.
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
-        self.current: Drawn = bench.question.case.inputs
-        device = bench.reference.device
-        self._flush: torch.Tensor | None = None
-        if device.type == "cuda":
-            size = _FLUSH_TIMES_L2 * torch.cuda.get_device_properties(device).L2_cache_size
-            self._flush = torch.empty(size, dtype=torch.uint8, device=device)
-
-    def refresh(self) -> None:
-        """Draw, lay out, flush; the device is idle afterwards."""
-        self.current = self._bench.reference.draw(self._bench.seeds.next())
-        self._bench.desk.put_inputs(self.current)
-        if self._flush is not None:
-            self._flush.zero_()
-            torch.cuda.synchronize(self._flush.device)
-
-
-def take_samples(
-    bench: Bench, specs: Sequence[SideSpec], *, progress: Callable[[int, int], None]
-) -> tuple[list[Sample], int]:
-    """All replicates' samples and the number of timed calls whose output was compared with the oracle.
-
-    Raises WorkerFailed or TimedOutputWrong for the solution's own faults, BaselineFailed for ours.
+    Raises WorkerFailed, TimedOutputWrong or Disturbed for the solution's own faults, BaselineFailed for ours.
     """
     samples: list[Sample] = []
-    verified = 0
+    question, verified = bench.question, 0
     for replicate in range(bench.replicates):
         progress(replicate, bench.replicates)
         order = list(specs) if replicate % 2 == 0 else list(reversed(specs))
         with contextlib.ExitStack() as stack:
-            live = {spec.name: _start(bench, spec, stack) for spec in order}
-            feed = _Feed(bench)
-            checks = _Checks(bench, feed)
+            sides = [_start(bench, spec, question, stack) for spec in order]
+            paces = {side.name: warm_up(side, bench.budget) for side in sides}
+            pace = paces[SOLUTION]
+            checks = Checks(
+                bench.reference, bench.stream, bench.seeds, question,
+                samples=samples_of(pace, bench.budget), calls=pace.calls, sides=sides,
+            )  # fmt: skip
             samples += take_replicate(
-                replicate,
-                [live[spec.name] for spec in order],
-                refresh=feed.refresh,
-                budget=bench.budget,
-                after=lambda side, block, live=live, checks=checks: checks.after(live[side.name], block),  # type: ignore[misc]
+                replicate, sides, paces=paces, budget=bench.budget, after=_Guard(checks).after
             )
             verified += checks.done
-    return bound_by_window(samples), verified
+            question = checks.question
+    bounded = bound_by_window(samples, bench.slack)
+    timed = sum(sample.calls for sample in bounded if sample.side == SOLUTION)
+    return Taken(samples=tuple(bounded), timed_calls=timed, verified_calls=verified)
 
 
-def _start(bench: Bench, spec: SideSpec, stack: contextlib.ExitStack) -> _LiveSide:
+class _Guard:
+    """Follows every sample: checks the solution's outputs, and that it leaves the device alone on others' turns."""
+
+    def __init__(self, checks: Checks) -> None:
+        self._checks = checks
+        self._idle_ns: list[float] = []
+
+    def after(self, side: LiveSide, number: int) -> None:
+        """Raises TimedOutputWrong, Disturbed, WorkerFailed."""
+        assert side.last is not None
+        if side.name == SOLUTION:
+            self._checks.after(side, number)
+            return
+        self._idle_ns.append(side.last.timed.idle_ns)
+        if len(self._idle_ns) >= 5 and statistics.median(self._idle_ns) > _BUSY_NS:
+            said = "the device was kept busy while the reference was timed: a kernel of the solution was still running"
+            raise Disturbed(Verdict(status=Status.REJECTED, reason="device_busy", message=said))
+
+
+def _start(bench: Bench, spec: SideSpec, question: Question, stack: contextlib.ExitStack) -> LiveSide:
     load_s = _COMPILE_TIMEOUT_S if spec.compile_mode else None
     try:
         link = stack.enter_context(hire(bench.hiring, spec.post, descriptors=bench.desk.descriptors, load_s=load_s))
         link.load()
         link.construct(bench.desk.setup(mode=bench.reference.problem.mode, compile_mode=spec.compile_mode))
-        bench.desk.put_inputs(bench.question.case.inputs)
-        bench.desk.put_state(bench.question.case.state)
+        bench.desk.put_state(question.case.state)
         link.set_state()
         if spec.compile_mode:
-            link.call(
-                expected=len(bench.question.expected.oracle),
-                structure=bench.desk.structure,
-                timeout_s=_COMPILE_TIMEOUT_S,
-            )
+            bench.stream.sample(link, [question.case.inputs], timeout_s=_COMPILE_TIMEOUT_S)
     except WorkerFailed as failed:
         raise _blame(spec.name, failed) from failed
-    return _LiveSide(spec.name, link)
+    return LiveSide(name=spec.name, link=link, bench=bench)
 
 
 def _blame(side: str, failed: WorkerFailed) -> Exception:
     """A solution answers for itself; a baseline's failure is no fault of the solution."""
     return failed if side == SOLUTION else BaselineFailed(f"the {side} baseline failed: {failed.verdict.message}")
-
-
-class _Checks:
-    """Demands the output of a few timed calls, chosen at random and known to the judge alone."""
-
-    def __init__(self, bench: Bench, feed: _Feed) -> None:
-        self._bench = bench
-        self._feed = feed
-        generator = random.SystemRandom()
-        count = min(_CHECKS_PER_REPLICATE, bench.budget.blocks) if bench.verify else 0
-        self._blocks = set(generator.sample(range(bench.budget.blocks), count))
-        self._skip = generator.randrange(4)
-        self.done = 0
-
-    def after(self, side: _LiveSide, block: int) -> None:
-        """Called after each sample. Raises TimedOutputWrong."""
-        if side.name != SOLUTION or block not in self._blocks:
-            return
-        if self._skip > 0:
-            self._skip -= 1
-            return
-        self._blocks.discard(block)
-        self._skip = random.SystemRandom().randrange(4)
-        verdict = self._check(side)
-        self.done += 1
-        if verdict is not None:
-            raise TimedOutputWrong(verdict)
-
-    def _check(self, side: _LiveSide) -> Verdict | None:
-        question = self._bench.question
-        if not question.expected.eager_aliases:
-            self._bench.desk.spoil_inputs()
-        answer = self._bench.desk.fetch(side.link)
-        case = Case(name="timed_call", seed=question.case.seed, inputs=self._feed.current, state=question.case.state)
-        ran = run_in_fp64(self._bench.reference, case)
-        expected = Expected(
-            structure=question.expected.structure,
-            oracle=ran.outputs,
-            eager=tuple(t.to(e.dtype) for t, e in zip(ran.outputs, question.expected.eager, strict=True)),
-            budgets=question.expected.budgets,
-            oracle_state={}, eager_state={}, state_budgets={}, eager_mutates=question.expected.eager_mutates,
-            eager_aliases=question.expected.eager_aliases,
-        )  # fmt: skip
-        verdict = check_answer(answer, Question(case=case, expected=expected))
-        if verdict is None:
-            return None
-        return Verdict(
-            status=Status.INCORRECT,
-            reason="timed_output",
-            message=f"the output of a timed call is wrong: {verdict.message}",
-            evidence=verdict.evidence,
-        )

@@ -1,4 +1,4 @@
-"""Take samples of several sides, interleaved. Knows no device and no process: sides and inputs are handed in."""
+"""Take samples of several sides, interleaved. Knows no device and no process: sides are handed in."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from kbench.judge.stream import Timed
 from kbench.model import Sample
-from kbench.remote.link import Timed
 
 _WARM_UP_CALLS = 40
 _WARM_UP_NS = 3e9
 _WARM_UP_AGREEMENT = 0.05
-_MOST_CALLS = 1000
 _MOST_SAMPLES_PER_VISIT = 60
-_LEAST_BACKLOG_NS = 40_000
-_MOST_BACKLOG_NS = 20_000_000
-_BACKLOG_MARGIN = 1.5
+_LEAST_BELIEVED_SHARE = 0.5
+_OVERHEAD_NS = 2e6
+"""More than a window exceeds an honest claim by. What a claim leaves open beyond it is taken for work, so that a side
+that claims next to nothing is not sampled for ever."""
 _DIGITS = 3
 """Of a nanosecond per call: no clock here has more to say, and the samples' file stays small."""
 _LEAST_TIME_NS = 1e-3
@@ -30,9 +30,16 @@ class Side(Protocol):
 
     name: str
 
-    def sample(self, *, calls: int, backlog_ns: int) -> Timed:
-        """Time `calls` calls together."""
+    def sample(self, *, calls: int) -> Timed:
+        """Time `calls` calls together, each on new inputs."""
         ...
+
+    def rest(self) -> None:
+        """Stand still until the next sample: another side is timed."""
+        ...
+
+
+AnySide = TypeVar("AnySide", bound=Side)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +52,9 @@ class Budget:
     min_block_ns: float
     """Per side and block."""
     least_sample_ns: float
-    """Shorter calls are batched until a sample lasts this long: 200 quanta of the clock."""
-    uses_backlog: bool
-    """Whether the device works off a queue, so that a start event must wait behind something."""
+    """Shorter calls are made in a row until a sample lasts this long."""
+    most_calls: int
+    """In one sample: as many as there are sets of inputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,29 +63,26 @@ class Pace:
 
     calls: int
     samples_per_visit: int
-    backlog_ns: int
 
 
-def warm_up(side: Side, refresh: Callable[[], None], budget: Budget) -> Pace:
+def warm_up(side: Side, budget: Budget) -> Pace:
     """Call until two successive windows of three agree, or long enough; then choose calls and samples."""
     seen: list[Timed] = []
-    backlog_ns = _MOST_BACKLOG_NS // 10 if budget.uses_backlog else 0
     spent_ns = 0.0
     while len(seen) < _WARM_UP_CALLS and (spent_ns < _WARM_UP_NS or len(seen) < 3) and not _steady(seen):
-        refresh()
-        timed = side.sample(calls=1, backlog_ns=backlog_ns)
+        timed = side.sample(calls=1)
         spent_ns += timed.window_ns
         seen.append(timed)
-    per_call_ns = max(statistics.median(t.claimed_ns for t in seen[-3:]), 1.0)
-    enqueue_ns = statistics.median(t.enqueue_ns for t in seen[-3:])
-    calls = min(_MOST_CALLS, max(1, math.ceil(budget.least_sample_ns / per_call_ns)))
+    side.rest()
+    per_call_ns = max(statistics.median(_believable_ns(timed) for timed in seen[-3:]), 1.0)
+    calls = min(budget.most_calls, max(1, math.ceil(budget.least_sample_ns / per_call_ns)))
     wanted_ns = budget.min_block_ns / 2
     samples = max(math.ceil(budget.min_samples / 2), math.ceil(wanted_ns / (calls * per_call_ns)))
-    return Pace(
-        calls=calls,
-        samples_per_visit=min(samples, _MOST_SAMPLES_PER_VISIT),
-        backlog_ns=_backlog(enqueue_ns * calls) if budget.uses_backlog else 0,
-    )
+    return Pace(calls=calls, samples_per_visit=min(samples, _MOST_SAMPLES_PER_VISIT))
+
+
+def _believable_ns(timed: Timed) -> float:
+    return max(timed.claimed_ns, _LEAST_BELIEVED_SHARE * (timed.window_ns - _OVERHEAD_NS))
 
 
 def _steady(seen: Sequence[Timed]) -> bool:
@@ -89,40 +93,40 @@ def _steady(seen: Sequence[Timed]) -> bool:
     return abs(newer - older) <= _WARM_UP_AGREEMENT * max(older, newer)
 
 
-def _backlog(enqueue_ns: float) -> int:
-    return int(min(max(enqueue_ns * _BACKLOG_MARGIN, _LEAST_BACKLOG_NS), _MOST_BACKLOG_NS))
-
-
 def take_replicate(
     replicate: int,
-    sides: Sequence[Side],
+    sides: Sequence[AnySide],
     *,
-    refresh: Callable[[], None],
+    paces: dict[str, Pace],
     budget: Budget,
-    after: Callable[[Side, int], None],
+    after: Callable[[AnySide, int], None],
 ) -> list[Sample]:
     """One replicate's samples: every block visits the sides in order and back again (ABBA for two of them).
 
-    `refresh` lays out new inputs before each call; `after(side, block)` follows each sample and may inspect its
-    output. Each visit begins with one call that is not recorded: the other side left caches and clocks behind.
+    `after(side, number)` follows each sample and may inspect its outputs; a side's samples are numbered from 0.
+    Each visit begins with one call that is not recorded: the other side left caches and clocks behind.
     """
-    paces = {side.name: warm_up(side, refresh, budget) for side in sides}
     samples: list[Sample] = []
+    taken = {side.name: 0 for side in sides}
     for block in range(budget.blocks):
         for position, side in enumerate([*sides, *reversed(sides)]):
             pace = paces[side.name]
-            refresh()
-            side.sample(calls=1, backlog_ns=pace.backlog_ns)
+            side.sample(calls=1)
             for _ in range(pace.samples_per_visit):
-                refresh()
-                timed = side.sample(calls=pace.calls, backlog_ns=pace.backlog_ns)
+                timed = side.sample(calls=pace.calls)
                 samples.append(_as_sample(timed, pace, replicate, block, position, side.name))
-                after(side, block)
+                after(side, taken[side.name])
+                taken[side.name] += 1
+            side.rest()
     return samples
 
 
+def samples_of(pace: Pace, budget: Budget) -> int:
+    """How many samples of a side with this pace a replicate holds."""
+    return 2 * budget.blocks * pace.samples_per_visit
+
+
 def _as_sample(timed: Timed, pace: Pace, replicate: int, block: int, position: int, side: str) -> Sample:
-    starved = pace.backlog_ns > 0 and timed.enqueue_ns > pace.backlog_ns and timed.enqueue_ns > timed.claimed_ns / 2
     claimed_ns = round(timed.claimed_ns / pace.calls, _DIGITS)
     return Sample(
         replicate=replicate,
@@ -131,7 +135,7 @@ def _as_sample(timed: Timed, pace: Pace, replicate: int, block: int, position: i
         side=side,
         calls=pace.calls,
         claimed_ns=claimed_ns,
-        window_ns=round((timed.window_ns - pace.backlog_ns) / pace.calls, _DIGITS),
+        window_ns=round(timed.window_ns / pace.calls, _DIGITS),
         time_ns=max(claimed_ns, _LEAST_TIME_NS),
-        flags=("starved",) if starved else (),
+        flags=() if timed.queued else ("waits_for_device",),
     )

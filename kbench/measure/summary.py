@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from kbench import stats
-from kbench.measure.window import TRUSTED_SIDE, flags_of
+from kbench.measure.window import SOLUTION, TRUSTED_SIDE, flags_of
 from kbench.model import Estimate, Measurement, Sample
 
-SOLUTION = "solution"
-"""The name of the judged side in every sample."""
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """All samples of a pair, bounded, and how many timed calls of the solution there were and were verified."""
+
+    samples: tuple[Sample, ...]
+    timed_calls: int
+    verified_calls: int
 
 
-def summarise(
-    samples: Sequence[Sample], *, baselines: Sequence[str], verified: int, floor: float | None
-) -> tuple[Measurement, tuple[float, ...]]:
+def summarise(taken: Taken, *, baselines: Sequence[str], floor: float | None) -> tuple[Measurement, tuple[float, ...]]:
     """The measurement that follows from the samples, and d_p of every replicate (against eager)."""
+    samples = taken.samples
     logs = {name: _log_ratios(samples, name) for name in baselines}
     estimates = {name: stats.speedup_estimate(values) for name, values in logs.items()}
     time_ms = _median_ms(samples, SOLUTION)
     further = {n: _further(_median_ms(samples, n), e) for n, e in estimates.items() if n != TRUSTED_SIDE}
     measurement = Measurement(
-        samples=tuple(samples),
+        samples=samples,
         replicates=len(logs[TRUSTED_SIDE]),
         time_ms=time_ms,
         reference_ms=_median_ms(samples, TRUSTED_SIDE),
@@ -30,7 +36,8 @@ def summarise(
         baselines=further,
         floor_ms=floor,
         sol_fraction=floor / time_ms if floor is not None else None,
-        verified_calls=verified,
+        timed_calls=taken.timed_calls,
+        verified_calls=taken.verified_calls,
         flags=flags_of(samples, SOLUTION),
     )
     return measurement, logs[TRUSTED_SIDE]

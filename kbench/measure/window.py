@@ -3,59 +3,101 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from kbench.model import Sample
 
 TRUSTED_SIDE = "eager"
-_SLACK_SHARE = 0.25
-_SLACK_NS = 1_500_000.0
-"""What one sample's window may exceed its claim by, beyond the overhead: a quarter, and a slice of a busy scheduler."""
-_MEDIAN_SLACK_SHARE = 0.03
-_MEDIAN_SLACK_NS = 200_000.0
-"""The same for the median over a side's samples, which no interrupt moves: honest sides of the committed runs stayed
-within 100 us of the trusted one."""
+SOLUTION = "solution"
+"""The names of the trusted and of the judged side in every sample."""
+_REPLICATES = 5
+"""The number that a slack is meant for; fewer replicates are less sure by the square root."""
+_REPLICATE_FACTOR, _BLOCK_FACTOR = 3.0, 5.0
+"""One replicate's median, and one block's, may stray further than the mean of all replicates'."""
 _MISMATCHED_SHARE = 0.2
 
 
-def bound_by_window(samples: Sequence[Sample]) -> list[Sample]:
-    """Where the window leaves much more time than was claimed, the window's figure counts, and a flag says so.
+@dataclass(frozen=True, kw_only=True)
+class Slack:
+    """What a window may exceed its claims by, beyond the trusted side's excess: the judge's doubt, and so the most
+    that a lie about the time can gain."""
 
-    The overhead (messages, wake-ups) is the median of window - claim over the trusted side's samples of the same
-    replicate. A side whose own median lies above that by more than the slack is held to the window as a whole, any
-    other only where a single sample is far off.
+    share: float
+    """Of the claimed time of a sample, for the mean over replicates of a side's median."""
+    fixed_ns: float
+    """Per sample, however many calls it holds."""
+    single_share: float
+    """The same for one sample alone, which an interrupt may have lengthened."""
+    single_ns: float
+
+
+CUDA_SLACK = Slack(share=0.005, fixed_ns=1e4, single_share=0.05, single_ns=1e5)
+CPU_SLACK = Slack(share=0.02, fixed_ns=1e5, single_share=0.25, single_ns=1.5e6)
+
+
+def bound_by_window(samples: Sequence[Sample], slack: Slack) -> list[Sample]:
+    """Where the window leaves much more time than the solution claimed, the window's figure counts, and a flag says so.
+
+    The overhead (delivering the outputs, reading them, wake-ups) is the median of window - claim over the trusted
+    side's samples of the same replicate. A solution whose own medians lie above that by more than the slack is held
+    to the window as a whole; a replicate or a block whose median does, by itself; any other sample only where it is
+    far off alone.
     """
-    replicates = {sample.replicate for sample in samples}
-    overhead_ns = {p: _median_excess_ns(samples, p, TRUSTED_SIDE) for p in replicates}
-    held = {
-        (p, side)
-        for p in replicates
-        for side in {sample.side for sample in samples if sample.replicate == p}
-        if _is_short(samples, p, side, overhead_ns[p])
-    }
+    replicates = sorted({sample.replicate for sample in samples})
+    overhead_ns = {p: _median_excess_ns(_of(samples, p, TRUSTED_SIDE)) for p in replicates}
+    own = {p: _of(samples, p, SOLUTION) for p in replicates}
+    held = _held_blocks(own, overhead_ns, slack)
     return [
-        _bounded(sample, overhead_ns[sample.replicate], whole_side=(sample.replicate, sample.side) in held)
+        _bounded(sample, overhead_ns[sample.replicate], slack, held=(sample.replicate, sample.block) in held)
+        if sample.side == SOLUTION
+        else sample
         for sample in samples
     ]
 
 
-def _median_excess_ns(samples: Sequence[Sample], replicate: int, side: str) -> float:
-    own = [(s.window_ns - s.claimed_ns) * s.calls for s in samples if s.replicate == replicate and s.side == side]
+def _held_blocks(
+    own: Mapping[int, Sequence[Sample]], overhead_ns: Mapping[int, float], slack: Slack
+) -> set[tuple[int, int]]:
+    """The blocks (replicate, block) whose claims together are shorter than their windows allow."""
+    everything = {(p, sample.block) for p in own for sample in own[p]}
+    beyond = [_beyond_ns(own[p], overhead_ns[p]) for p in own if own[p]]
+    doubt = max(1.0, math.sqrt(_REPLICATES / max(len(beyond), 1)))
+    if beyond and statistics.mean(beyond) > doubt * _allowed_ns([s for p in own for s in own[p]], slack):
+        return everything
+    held = set()
+    for p, block in everything:
+        few = [sample for sample in own[p] if sample.block == block]
+        if _beyond_ns(own[p], overhead_ns[p]) > _REPLICATE_FACTOR * _allowed_ns(own[p], slack) or (
+            _beyond_ns(few, overhead_ns[p]) > _BLOCK_FACTOR * _allowed_ns(few, slack)
+        ):
+            held.add((p, block))
+    return held
+
+
+def _beyond_ns(samples: Sequence[Sample], overhead_ns: float) -> float:
+    return _median_excess_ns(samples) - overhead_ns
+
+
+def _allowed_ns(samples: Sequence[Sample], slack: Slack) -> float:
+    return slack.share * statistics.median(s.claimed_ns * s.calls for s in samples) + slack.fixed_ns
+
+
+def _of(samples: Iterable[Sample], replicate: int, side: str) -> list[Sample]:
+    return [s for s in samples if s.replicate == replicate and s.side == side]
+
+
+def _median_excess_ns(samples: Sequence[Sample]) -> float:
+    own = [(s.window_ns - s.claimed_ns) * s.calls for s in samples]
     return statistics.median(own) if own else 0.0
 
 
-def _is_short(samples: Sequence[Sample], replicate: int, side: str, overhead_ns: float) -> bool:
-    """Whether a side's claims as a whole are shorter than its windows allow."""
-    claims = [s.claimed_ns * s.calls for s in samples if s.replicate == replicate and s.side == side]
-    slack_ns = _MEDIAN_SLACK_SHARE * statistics.median(claims) + _MEDIAN_SLACK_NS
-    return _median_excess_ns(samples, replicate, side) - overhead_ns > slack_ns
-
-
-def _bounded(sample: Sample, overhead_ns: float, *, whole_side: bool) -> Sample:
+def _bounded(sample: Sample, overhead_ns: float, slack: Slack, *, held: bool) -> Sample:
     believed_ns = sample.window_ns - overhead_ns / sample.calls
-    slack_ns = _SLACK_SHARE * sample.claimed_ns + (_SLACK_NS + 0.5 * abs(overhead_ns)) / sample.calls
-    if sample.side == TRUSTED_SIDE or not (whole_side or believed_ns > sample.claimed_ns + slack_ns):
+    allowed_ns = slack.single_share * sample.claimed_ns + slack.single_ns / sample.calls
+    if not (held or believed_ns > sample.claimed_ns + allowed_ns):
         return sample
     time_ns = max(believed_ns, sample.claimed_ns)
     return dataclasses.replace(sample, time_ns=time_ns, flags=(*sample.flags, "clock_mismatch"))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import select
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,15 +33,6 @@ class WorkerFailed(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timed:
-    """One sample as both sides saw it, in nanoseconds for all its calls together."""
-
-    claimed_ns: float
-    enqueue_ns: float
-    window_ns: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Deadlines:
     """Seconds the worker may take for each kind of request."""
 
@@ -60,60 +54,52 @@ class WorkerLink:
         self._process = process
         self._connection = connection
         self._channel = protocol.Channel(connection, bytes.fromhex(task.nonce))
-        self._deadlines = deadlines
+        self.deadlines = deadlines
         self._sequence = 0
+        self._asked_at_s = time.monotonic()
         self._line_of = f"{task.shown_path}:"
         self.extensions = Path(task.extensions)
 
     def load(self) -> None:
         """Import the file (and compile what it compiles). Raises WorkerFailed."""
-        self._ask(Kind.LOAD, b"", Kind.DONE, max_payload=0, timeout_s=self._deadlines.load_s)
+        self._ask(Kind.LOAD, b"", Kind.DONE, max_payload=0, timeout_s=self.deadlines.load_s)
 
     def construct(self, setup: Setup) -> None:
         """Construct the module and map the shared memory. Raises WorkerFailed."""
-        self._ask(Kind.CONSTRUCT, pickle.dumps(setup), Kind.DONE, max_payload=0, timeout_s=self._deadlines.load_s)
+        self._ask(Kind.CONSTRUCT, pickle.dumps(setup), Kind.DONE, max_payload=0, timeout_s=self.deadlines.load_s)
 
     def set_state(self) -> None:
         """Take the parameters and buffers from shared memory. Raises WorkerFailed."""
-        self._ask(Kind.SET_STATE, b"", Kind.DONE, max_payload=0, timeout_s=self._deadlines.call_s)
+        self._ask(Kind.SET_STATE, b"", Kind.DONE, max_payload=0, timeout_s=self.deadlines.call_s)
 
     def get_state(self) -> None:
         """Put the parameters and buffers into shared memory. Raises WorkerFailed."""
-        self._ask(Kind.GET_STATE, b"", Kind.DONE, max_payload=0, timeout_s=self._deadlines.call_s)
+        self._ask(Kind.GET_STATE, b"", Kind.DONE, max_payload=0, timeout_s=self.deadlines.call_s)
 
-    def call(
-        self, *, expected: int, structure: str, timeout_s: float | None = None
-    ) -> tuple[str, tuple[protocol.OutputForm, ...]]:
-        """One forward; `expected` tensors in `structure` are due. Returns what came. Raises WorkerFailed."""
-        return self._outputs(Kind.CALL, expected, structure, timeout_s or self._deadlines.call_s)
+    def begin_sample(self, *, calls: int, gate: int) -> None:
+        """Ask for `calls` forwards in a row; `end_sample` waits for the answer. Raises WorkerFailed."""
+        self._request(Kind.SAMPLE, protocol.pack_sample(calls, gate), timeout_s=self.deadlines.call_s)
 
-    def fetch(self, *, expected: int, structure: str) -> tuple[str, tuple[protocol.OutputForm, ...]]:
-        """Show the output of the last timed call. Raises WorkerFailed."""
-        return self._outputs(Kind.FETCH, expected, structure, self._deadlines.call_s)
-
-    def _outputs(
-        self, kind: Kind, expected: int, structure: str, timeout_s: float
-    ) -> tuple[str, tuple[protocol.OutputForm, ...]]:
-        limit = protocol.outputs_bytes(expected, structure)
-        payload = self._ask(kind, b"", Kind.OUTPUTS, max_payload=limit, timeout_s=timeout_s)
+    def end_sample(self, *, expected: int, structure: str, timeout_s: float) -> protocol.Answer:
+        """What came of it; `expected` tensors in `structure` are due. Raises WorkerFailed."""
+        limit = protocol.sampled_bytes(expected, structure)
+        payload = self._answer(Kind.SAMPLE, Kind.SAMPLED, max_payload=limit, timeout_s=timeout_s)
         try:
-            return protocol.unpack_outputs(payload)
+            return protocol.unpack_sampled(payload)
         except protocol.Violation as violation:
             raise WorkerFailed(self._violated(violation)) from None
 
-    def sample(self, *, calls: int, backlog_ns: int) -> Timed:
-        """Time `calls` forwards. The window is ours: from release to the complete answer. Raises WorkerFailed."""
-        request = protocol.pack_sample(calls, backlog_ns)
-        start = time.perf_counter_ns()
-        payload = self._ask(
-            Kind.SAMPLE, request, Kind.SAMPLED, max_payload=protocol.SAMPLED_BYTES, timeout_s=self._deadlines.call_s
-        )
-        window_ns = time.perf_counter_ns() - start
-        try:
-            claimed_ns, enqueue_ns = protocol.unpack_sampled(payload)
-        except protocol.Violation as violation:
-            raise WorkerFailed(self._violated(violation)) from None
-        return Timed(claimed_ns=claimed_ns, enqueue_ns=enqueue_ns, window_ns=float(window_ns))
+    def has_news(self) -> bool:
+        """Whether the worker has said something, or is gone."""
+        return bool(select.select([self._connection], [], [], 0)[0])
+
+    def freeze(self) -> None:
+        """Let none of its processes run until `thaw`."""
+        self._process.freeze()
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        self._process.thaw()
 
     def stop(self) -> Ending:
         """End the worker and its whole tree, whatever it is doing; its scratch folder stays."""
@@ -134,11 +120,19 @@ class WorkerLink:
         self.close()
 
     def _ask(self, kind: Kind, payload: bytes, answer: Kind, *, max_payload: int, timeout_s: float) -> bytes:
+        self._request(kind, payload, timeout_s=timeout_s)
+        return self._answer(kind, answer, max_payload=max_payload, timeout_s=timeout_s)
+
+    def _request(self, kind: Kind, payload: bytes, *, timeout_s: float) -> None:
         self._sequence += 1
-        try:
+        self._asked_at_s = time.monotonic()
+        with self._failures_of(kind):
             if self._channel.pending():
                 raise protocol.Violation(f"bytes came unasked before {kind.name}")
             self._channel.send(kind, self._sequence, payload, timeout_s=timeout_s)
+
+    def _answer(self, kind: Kind, answer: Kind, *, max_payload: int, timeout_s: float) -> bytes:
+        with self._failures_of(kind):
             frame = self._channel.receive(max_payload=max_payload, timeout_s=timeout_s)
             if frame.sequence != self._sequence:
                 raise protocol.Violation(f"the answer to request {self._sequence} carried number {frame.sequence}")
@@ -146,13 +140,19 @@ class WorkerLink:
                 raise WorkerFailed(self._failed(*protocol.unpack_failed(frame.payload)))
             if frame.kind is not answer:
                 raise protocol.Violation(f"{kind.name} was answered by {frame.kind.name}")
+            return frame.payload
+
+    @contextlib.contextmanager
+    def _failures_of(self, kind: Kind) -> Iterator[None]:
+        """Every way in which a conversation can end becomes a verdict."""
+        try:
+            yield
         except protocol.Violation as violation:
             raise WorkerFailed(self._violated(violation)) from None
         except protocol.DeadlinePassed:
-            raise WorkerFailed(self._timed_out(kind, timeout_s)) from None
+            raise WorkerFailed(self._timed_out(kind)) from None
         except protocol.PeerGone:
             raise WorkerFailed(self._gone(kind)) from None
-        return frame.payload
 
     def _violated(self, violation: protocol.Violation) -> Verdict:
         self.stop()
@@ -160,12 +160,13 @@ class WorkerLink:
             status=Status.PROTOCOL_ERROR, reason="malformed", message=f"the worker broke the protocol: {violation}"
         )
 
-    def _timed_out(self, kind: Kind, timeout_s: float) -> Verdict:
+    def _timed_out(self, kind: Kind) -> Verdict:
+        waited_s = time.monotonic() - self._asked_at_s
         if self.stop().out_of_memory:
             return _out_of_memory_verdict()
         stage = _STAGES[kind]
         return Verdict(
-            status=Status.TIMEOUT, reason=stage, message=f"no answer within {timeout_s:g} s while {_DOING[stage]}"
+            status=Status.TIMEOUT, reason=stage, message=f"no answer within {waited_s:.3g} s while {_DOING[stage]}"
         )
 
     def _gone(self, kind: Kind) -> Verdict:
@@ -202,14 +203,13 @@ def _signal_name(number: int) -> str:
 
 _STAGES = {
     Kind.LOAD: "load", Kind.CONSTRUCT: "construct", Kind.SET_STATE: "state", Kind.GET_STATE: "state",
-    Kind.CALL: "call", Kind.FETCH: "call", Kind.SAMPLE: "timed_call",
+    Kind.SAMPLE: "call",
 }  # fmt: skip
 _DOING = {
     "load": "the file was imported",
     "construct": "the module was constructed",
     "state": "parameters were copied",
     "call": "forward ran",
-    "timed_call": "forward was timed",
 }
 _FAILURES = {
     Failure.BUILD: (Status.BUILD_ERROR, "compile"),
@@ -220,6 +220,7 @@ _FAILURES = {
     Failure.OUT_OF_MEMORY: (Status.OUT_OF_MEMORY, "allocation"),
     Failure.DEVICE_FAULT: (Status.RUNTIME_ERROR, "device_fault"),
     Failure.STRUCTURE: (Status.INCORRECT, "structure"),
+    Failure.OUTPUT_DEVICE: (Status.INCORRECT, "device"),
 }
 
 _CAUSED = "The above exception was the direct cause of the following exception"

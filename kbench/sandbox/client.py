@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from kbench.errors import InfraError
-from kbench.sandbox import confine
+from kbench.sandbox import confine, supervisor
 
 START_TIMEOUT_S = 120.0
 """A cold `import torch` from a slow disk can take most of a minute."""
@@ -52,9 +52,28 @@ class Confined:
     def __init__(self, lifeline: socket.socket, scratch: Path, log: Path) -> None:
         self._lifeline = lifeline
         self._ending: Ending | None = None
+        self._report = b""
         self._reading = threading.Lock()
         self.scratch = scratch
         self.log = log
+
+    def freeze(self) -> None:
+        """SIGSTOP the whole tree; back when it stands still (or has ended)."""
+        self._order(supervisor.FREEZE)
+
+    def thaw(self) -> None:
+        """SIGCONT the whole tree."""
+        self._order(supervisor.THAW)
+
+    def _order(self, order: bytes) -> None:
+        with self._reading, contextlib.suppress(OSError):
+            if self._ending is not None:
+                return
+            self._lifeline.sendall(order)
+            if select.select([self._lifeline], [], [], _ENDING_TIMEOUT_S)[0]:
+                said = self._lifeline.recv(1)
+                if said != supervisor.OBEYED:
+                    self._report = said  # it ended just now, and this is its report's first byte
 
     def kill(self) -> Ending:
         """SIGKILL the whole tree and wait until it is gone. May be called from another thread."""
@@ -78,7 +97,7 @@ class Confined:
 
     def _read_ending(self, timeout_s: float) -> Ending:
         deadline = time.monotonic() + timeout_s
-        line = b""
+        line = self._report
         while not line.endswith(b"\n"):
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._lifeline], [], [], left)[0]:

@@ -24,6 +24,9 @@ from kbench.sandbox import confine
 from kbench.sandbox import syscalls as sc
 
 _POLL_S = 0.1
+FREEZE, THAW, OBEYED = b"F", b"T", b"."
+"""What the judge may say over the lifeline, and the answer."""
+_SIGNALS = {FREEZE: signal.SIGSTOP, THAW: signal.SIGCONT}
 _WORKER_EDGE_EXIT = 70
 """Exit code of a worker whose own set-up (not the candidate) failed: EX_SOFTWARE of sysexits.h."""
 
@@ -93,7 +96,7 @@ class _Watch:
         next_look = 0.0
         while self._status in open_ends:
             ready, _, _ = select.select(open_ends, [], [], _POLL_S)
-            if self._lifeline in ready:
+            if self._lifeline in ready and not self._obey():
                 self._killed = True
                 return
             if self._status in ready:
@@ -108,6 +111,16 @@ class _Watch:
                 if self._over_memory():
                     self._out_of_memory = True
                     return
+
+    def _obey(self) -> bool:
+        """Do as the judge says over the lifeline. False when it has hung up."""
+        order = self._lifeline.recv(1)
+        if order not in _SIGNALS:
+            return False
+        _signal_tree(self._init, _SIGNALS[order])
+        with contextlib.suppress(OSError):
+            self._lifeline.sendall(OBEYED)
+        return True
 
     def _read_output(self) -> bool:
         try:
@@ -225,6 +238,16 @@ def _tree(root: int) -> list[int]:
             with contextlib.suppress(OSError):
                 todo += [int(child) for child in task.read_text().split()]
     return found
+
+
+def _signal_tree(init: int, number: signal.Signals) -> None:
+    """Signal everything below `init`, also what was forked meanwhile."""
+    reached: set[int] = set()
+    while new := set(_tree(init)[1:]) - reached:
+        for pid in new:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        reached |= new
 
 
 def _children_files(pid: int) -> list[Path]:

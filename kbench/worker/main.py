@@ -15,7 +15,7 @@ from kbench.assignment import Task
 from kbench.protocol import Failure, Kind
 from kbench.worker.extensions import BuildFailed
 from kbench.worker.loader import load_class
-from kbench.worker.session import Session, StructureError
+from kbench.worker.session import Session, StructureError, WrongDevice
 from kbench.worker.state import ParameterMismatch
 
 _MAX_REQUEST_BYTES = 256 << 20
@@ -72,13 +72,8 @@ class _Worker:
             session.set_state()
         elif request.kind is Kind.GET_STATE:
             session.get_state()
-        elif request.kind is Kind.CALL:
-            session.call()
-            return Kind.OUTPUTS, session.outputs()
-        elif request.kind is Kind.FETCH:
-            return Kind.OUTPUTS, session.outputs()
         elif request.kind is Kind.SAMPLE:
-            return Kind.SAMPLED, protocol.pack_sampled(*session.sample(*protocol.unpack_sample(request.payload)))
+            return Kind.SAMPLED, protocol.pack_sampled(session.sample(*protocol.unpack_sample(request.payload)))
         else:
             raise RuntimeError(f"{request.kind.name} is not a request")
         return Kind.DONE, b""
@@ -97,6 +92,8 @@ def _classify(error: BaseException, stage: Kind) -> Failure:
         return Failure.PARAMETERS
     if isinstance(error, StructureError):
         return Failure.STRUCTURE
+    if isinstance(error, WrongDevice):
+        return Failure.OUTPUT_DEVICE
     return _STAGE_FAILURES.get(stage, Failure.RUNTIME)
 
 
@@ -114,7 +111,7 @@ def _line_in(error: BaseException, path: str) -> int:
 
 
 def _explain(error: BaseException, task: Task) -> str:
-    if isinstance(error, BuildFailed | ParameterMismatch | StructureError):
+    if isinstance(error, BuildFailed | ParameterMismatch | StructureError | WrongDevice):
         return str(error)
     return "".join(traceback.format_exception(error)).replace(task.path, task.shown_path)
 

@@ -1,4 +1,8 @@
-"""One constructed module: its inputs in shared memory, its state, its calls, its timings."""
+"""One constructed module in a worker: its inputs, its state, and samples of its forward.
+
+There is one way to be called, so that warm-up, judging and timing look alike from here: a number of forwards in a
+row, each on a set of inputs of its own, and then all their outputs into the judge's memory.
+"""
 
 from __future__ import annotations
 
@@ -8,33 +12,52 @@ from typing import Any
 
 import torch
 
-from kbench import arena, protocol
+from kbench import arena
 from kbench.assignment import Setup
-from kbench.layout import dtype_name, flatten_output, lay_out, put_together, view
+from kbench.layout import (
+    TensorSlot,
+    flat_view,
+    flatten_output,
+    is_dense,
+    lay_out,
+    put_together,
+    shifted,
+    view,
+)
+from kbench.page import Page
+from kbench.protocol import Answer, OutputForm
 from kbench.worker import state
 
 _perf_counter_ns = time.perf_counter_ns
-_SPIN_CYCLES_PER_NS = 2
-"""`torch.cuda._sleep` counts SM cycles; 2 GHz is the fastest of today's clocks, so the backlog is never shorter."""
+_POISON = 0xFF
+"""NaN in every floating format: memory that a forward gets and does not write shows."""
 
 
 class StructureError(Exception):
-    """The output holds something that is no tensor and no number."""
+    """An output is no tensor, or calls of one sample differ in form."""
+
+
+class WrongDevice(Exception):
+    """An output lies elsewhere than the inputs."""
 
 
 class Session:
     """The module under judgement and the memory around it."""
 
-    def __init__(self, module: Any, setup: Setup, memory: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, module: Any, setup: Setup, memory: Mapping[str, torch.Tensor], page: Page | None) -> None:
         self._module = module
         self._call: Any = torch.compile(module, mode=setup.compile_mode) if setup.compile_mode else module
         self._setup = setup
         self._memory = memory
-        tensors = [view(memory["inputs"], slot) for slot in setup.input_slots]
-        self._inputs = put_together(setup.template, tensors)
-        self._on_cuda = setup.device.startswith("cuda")
-        self._last: Any = None
-        self._has_output = False
+        self._page = page
+        self._device = torch.device(setup.device)
+        self._sets = [self._inputs_of(number) for number in range(setup.sets)]
+        self._form: tuple[TensorSlot, ...] = ()
+
+    def _inputs_of(self, number: int) -> Any:
+        offset = number * self._setup.input_stride
+        tensors = [view(self._memory["inputs"], shifted(slot, offset)) for slot in self._setup.input_slots]
+        return put_together(self._setup.template, tensors)
 
     @classmethod
     def construct(cls, module_class: Any, setup: Setup, descriptors: Sequence[int]) -> Session:
@@ -51,7 +74,8 @@ class Session:
         if setup.mode is not None:
             module.train(setup.mode == "train")
         state.check_names(module, setup.state_slots)
-        return cls(module, setup, _map_arenas(setup, descriptors))
+        memory, page = _map_arenas(setup, descriptors)
+        return cls(module, setup, memory, page)
 
     def set_state(self) -> None:
         """Take over the parameters and buffers that the judge put into shared memory."""
@@ -63,77 +87,108 @@ class Session:
         state.write_from(self._module, self._setup.state_slots, self._memory["state_out"])
         self._synchronize()
 
-    def call(self) -> None:
-        """One forward on the inputs as they lie there now."""
+    def sample(self, calls: int, gate: int) -> Answer:
+        """`calls` forwards, timed together, their outputs delivered. Raises StructureError, WrongDevice."""
+        self._poison_free_memory(calls)
+        run = self._run_on_cuda if self._device.type == "cuda" else self._run_on_cpu
         with torch.no_grad():
-            self._last = self._call(*self._inputs)
-        self._has_output = True
-        self._synchronize()
+            return run(calls, gate)
 
-    def sample(self, calls: int, backlog_ns: int) -> tuple[float, float]:
-        """Time `calls` forwards together. Returns nanoseconds by the precise clock, and until all were enqueued."""
-        self._last = None
-        timed = self._sample_cuda if self._on_cuda else self._sample_cpu
-        with torch.no_grad():
-            result = timed(calls, backlog_ns)
-        self._has_output = True
-        return result
-
-    def _sample_cpu(self, calls: int, _: int) -> tuple[float, float]:
-        call, inputs = self._call, self._inputs
-        out = None
+    def _run_on_cpu(self, calls: int, _: int) -> Answer:
+        call, sets, outputs = self._call, self._sets, []
         start = _perf_counter_ns()
-        for _ in range(calls):
-            out = call(*inputs)
-        end = _perf_counter_ns()
-        self._last = out
-        return float(end - start), float(end - start)
+        for number in range(calls):
+            outputs.append(call(*sets[number]))
+        elapsed_ns = float(_perf_counter_ns() - start)
+        structure, forms = self._deliver(outputs)
+        return Answer(total_ns=elapsed_ns, enqueue_ns=elapsed_ns, structure=structure, forms=forms)
 
-    def _sample_cuda(self, calls: int, backlog_ns: int) -> tuple[float, float]:
-        call, inputs = self._call, self._inputs
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        out = None
-        torch.cuda._sleep(backlog_ns * _SPIN_CYCLES_PER_NS)
-        begun = _perf_counter_ns()
-        start.record()
-        for _ in range(calls):
-            out = call(*inputs)
-        end.record()
-        enqueued = _perf_counter_ns()
+    def _run_on_cuda(self, calls: int, gate: int) -> Answer:
+        call, sets, outputs = self._call, self._sets, []
+        stream = torch.cuda.default_stream(self._device)
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        if gate and self._page:
+            self._page.hold(stream.cuda_stream, gate)
+        start = _perf_counter_ns()
+        begin.record(stream)
+        for number in range(calls):
+            outputs.append(call(*sets[number]))
+        end.record(stream)
+        enqueue_ns = float(_perf_counter_ns() - start)
+        with torch.cuda.stream(stream):
+            structure, forms = self._deliver(outputs)
+        if gate and self._page:
+            self._page.say_queued(gate)
+            torch.cuda.synchronize()
+            self._page.say_done(gate)
         torch.cuda.synchronize()
-        self._last = out
-        return start.elapsed_time(end) * 1e6, float(enqueued - begun)
+        return Answer(
+            total_ns=begin.elapsed_time(end) * 1e6, enqueue_ns=enqueue_ns, structure=structure, forms=forms
+        )
 
-    def outputs(self) -> bytes:
-        """Lay the last output into shared memory, where it fits, and say what it is. Raises StructureError."""
-        if not self._has_output:
-            raise RuntimeError("no call was made whose output could be shown")
+    def _deliver(self, outputs: Sequence[Any]) -> tuple[str, tuple[OutputForm, ...]]:
+        """Copy every call's output to its place in shared memory, where it fits; say what form they all have."""
+        said: tuple[str, tuple[TensorSlot, ...]] | None = None
+        for number, output in enumerate(outputs):
+            structure, tensors = self._taken_apart(output)
+            slots, needed = lay_out(tensors)
+            if said is None:
+                said = structure, slots
+            elif said != (structure, slots):
+                raise StructureError(f"call {number + 1} in a row returned another form of output than the first")
+            if needed <= self._setup.output_stride:
+                for tensor, slot in zip(tensors, slots, strict=True):
+                    place = shifted(slot, number * self._setup.output_stride)
+                    flat_view(self._memory["outputs"], place).copy_(_flat(tensor))
+        if said is None:
+            raise StructureError("a sample of no calls has no output")
+        structure, self._form = said
+        return structure, tuple(OutputForm(dtype=s.dtype, shape=s.shape, strides=s.strides) for s in self._form)
+
+    def _taken_apart(self, output: Any) -> tuple[str, list[torch.Tensor]]:
         try:
-            structure, tensors = flatten_output(self._last)
+            structure, tensors = flatten_output(output)
         except TypeError as error:
             raise StructureError(str(error)) from error
         except RecursionError as error:
             raise StructureError("an output is nested too deeply, or holds itself") from error
-        tensors = [tensor.detach().contiguous() for tensor in tensors]
-        slots, needed = lay_out(tensors)
-        memory = self._memory["outputs"]
-        if needed <= memory.numel():
-            for tensor, slot in zip(tensors, slots, strict=True):
-                view(memory, slot).copy_(tensor)
-        self._synchronize()
-        forms = [protocol.OutputForm(dtype=dtype_name(t.dtype), shape=tuple(t.shape)) for t in tensors]
-        return protocol.pack_outputs(structure, forms[: protocol.MAX_OUTPUTS])
+        for number, tensor in enumerate(tensors):
+            if tensor.layout is not torch.strided:
+                raise StructureError(f"output {number} is {tensor.layout}, not a dense tensor")
+            if tensor.device != self._device and tensor.dim() > 0:  # torch takes 0-dim CPU tensors for numbers
+                raise WrongDevice(f"output {number} lies on {tensor.device} instead of {self._device}")
+        return structure, [tensor.detach().resolve_conj().resolve_neg() for tensor in tensors]
+
+    def _poison_free_memory(self, calls: int) -> None:
+        """Leave poison in the blocks that the coming outputs are likely to be given."""
+        blocks = [
+            torch.empty(slot.span, dtype=torch.uint8, device=self._device).fill_(_POISON)
+            for _ in range(calls)
+            for slot in self._form
+        ]
+        del blocks
 
     def _synchronize(self) -> None:
-        if self._on_cuda:
+        if self._device.type == "cuda":
             torch.cuda.synchronize()
 
 
-def _map_arenas(setup: Setup, descriptors: Sequence[int]) -> dict[str, torch.Tensor]:
-    memory = {}
-    for position, (name, (size, handle)) in enumerate(setup.arenas.items()):
-        if handle:
+def _flat(tensor: torch.Tensor) -> torch.Tensor:
+    """The elements in the order they lie in memory; a tensor with holes is packed first."""
+    if not is_dense(tuple(tensor.shape), tuple(tensor.stride())):
+        tensor = tensor.contiguous()
+    return tensor.as_strided((tensor.numel(),), (1,))
+
+
+def _map_arenas(setup: Setup, descriptors: Sequence[int]) -> tuple[dict[str, torch.Tensor], Page | None]:
+    memory: dict[str, torch.Tensor] = {}
+    page = None
+    host = iter(descriptors)
+    for name, (size, handle) in setup.arenas.items():
+        if name == "page":
+            page = Page(next(host))
+        elif handle:
             memory[name] = arena.map_cuda(handle, size, torch.device(setup.device))
         else:
-            memory[name] = arena.map_host(descriptors[position], size)
-    return memory
+            memory[name] = arena.map_host(next(host), size)
+    return memory, page
