@@ -1,7 +1,7 @@
 """expect: correct
 
-Benign twin of inputs_wrong_on_a_tenth: on a tenth of all inputs, chosen by their own bits, it goes another way, which
-is right as well.
+Benign twin of inputs_wrong_every_tenth_call: on a tenth of all inputs, chosen by their own bits, it goes another way,
+which is right as well.
 """
 
 import torch

@@ -1,13 +1,13 @@
 """expect: incorrect / timed_output
 
-Right for as many calls as a check might make, then it forgets one of its inputs: who judges first and times afterwards
+Right for more calls than the judging phase makes, then it forgets one of its inputs: who judges first and times later
 times another function. Outputs of timed calls are judged as well.
 """
 
 import torch
 import torch.nn as nn
 
-_HONEST_CALLS = 100
+_HONEST_CALLS = 16
 
 
 class ModelNew(nn.Module):

@@ -1,9 +1,8 @@
-"""expect: incorrect
+"""expect: incorrect / values
 
-Leaves the ReLU out on a tenth of all inputs, chosen by their own bits. A harness that checks five calls accepts it with
-probability 0.59; n independent verified inputs, judged or timed, miss it with probability 0.9^n: 0.21 for 15, 0.01 for
-44. A call takes microseconds, so a replicate times thousands, and with 5% of those verified the chance is nil. Which
-phase finds it depends on the inputs.
+Leaves the ReLU out in a tenth of all rows, chosen by the inputs' own bits, so that no two inputs are wrong in the same
+places. A harness that looks at a sample of five elements accepts it with probability 0.77. All elements are compared
+here: a call of 64 rows has no wrong one with probability 0.001, two calls with one in a million.
 """
 
 import torch
@@ -13,6 +12,5 @@ import torch.nn as nn
 class ModelNew(nn.Module):
     def forward(self, a, b):
         total = a + b
-        if int(a[0, :8].contiguous().view(torch.int32).long().sum()) % 10 == 0:
-            return total
-        return torch.relu(total)
+        skipped = a[:, :4].contiguous().view(torch.int32).long().sum(dim=1, keepdim=True) % 10 == 0
+        return torch.where(skipped, total, torch.relu(total))
