@@ -207,6 +207,8 @@ class Record:
     isolation: Mapping[str, str] = field(default_factory=dict)
     """Layer name to `on`, or `off: why`."""
     flags: tuple[str, ...] = ()
+    cases_left_out: tuple[str, ...] = ()
+    """Case families that this problem cannot be asked: `case_not_possible:NAME`, `case_not_finite:NAME`."""
     replicates: int = 0
     replicate_log_ratios: tuple[float, ...] = ()
     """d_p, the median log-ratio of each replicate (natural log, reference over solution)."""
@@ -248,7 +250,7 @@ class Record:
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
                 raise ValueError(f"field {name!r} is not a number")
         known["status"] = Status(known["status"])
-        for name in ("flags", "replicate_log_ratios"):
+        for name in ("flags", "cases_left_out", "replicate_log_ratios"):
             known[name] = tuple(known.get(name, ()))
         return cls(**known)
 

@@ -45,7 +45,8 @@ class Kind(enum.IntEnum):
     CONSTRUCT = 2
     SET_STATE = 3
     GET_STATE = 4
-    SAMPLE = 5
+    PREPARE = 5
+    SAMPLE = 6
     DONE = 64
     SAMPLED = 65
     FAILED = 127
@@ -159,6 +160,7 @@ class Channel:
 
 _FAILED = struct.Struct("<HI")
 _MOST_LINES = 0xFFFFFFFF
+_PREPARE = struct.Struct("<I")
 _SAMPLE = struct.Struct("<II")
 _SAMPLED = struct.Struct("<dd")
 _OUTPUTS = struct.Struct("<HH")
@@ -181,6 +183,17 @@ def unpack_failed(payload: bytes) -> tuple[Failure, int, str]:
         return Failure(failure), line, payload[_FAILED.size :].decode("utf-8", "replace")
     except ValueError:
         raise Violation(f"FAILED named the unknown failure {failure}") from None
+
+
+def pack_prepare(calls: int) -> bytes:
+    """PREPARE: u32 forwards that the next sample will make."""
+    return _PREPARE.pack(calls)
+
+
+def unpack_prepare(payload: bytes) -> int:
+    """The inverse of `pack_prepare`."""
+    (calls,) = _PREPARE.unpack(payload)
+    return int(calls)
 
 
 def pack_sample(calls: int, gate: int) -> bytes:

@@ -224,6 +224,7 @@ def test_no_failure_a_worker_can_claim_is_named_after_us() -> None:
 @given(calls=st.integers(0, 2**32 - 1), gate=st.integers(0, 2**32 - 1))
 def test_a_sample_request_comes_back_as_it_was_packed(calls: int, gate: int) -> None:
     assert protocol.unpack_sample(protocol.pack_sample(calls, gate)) == (calls, gate)
+    assert protocol.unpack_prepare(protocol.pack_prepare(calls)) == calls
 
 
 U64 = st.integers(0, 2**64 - 1)

@@ -65,6 +65,7 @@ class _Findings:
     log_ratios: tuple[float, ...] = ()
     isolation: Mapping[str, str] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     judge_s: float | None = None
 
 
@@ -108,7 +109,7 @@ def _examine(job: Job, build: Build, settings: Settings, findings: _Findings) ->
     first = ask_first(reference, settings.seeds)
     with Desk(reference, first.case, first.expected) as desk:
         stream = Stream(desk, device)
-        asked = _Asked(first, further_questions(reference, settings.seeds, findings.flags))
+        asked = _Asked(first, further_questions(reference, settings.seeds, findings.left_out))
         with hire(settings.hiring, _candidate(job, build, settings, "judge"), descriptors=desk.descriptors) as link:
             findings.verdict = _judge(link, stream, reference, asked, settings.seeds)
             findings.isolation = link.stop().layers
@@ -283,6 +284,7 @@ def make_record(
         judge_s=findings.judge_s if findings else None,
         isolation=dict(findings.isolation) if findings else {},
         flags=tuple(findings.flags) if findings else (),
+        cases_left_out=tuple(findings.left_out) if findings else (),
         problem_sha=job.problem.sha,
         solution_sha=job.solution.sha,
         environment_key=environment_key,

@@ -169,7 +169,10 @@ def staffed(
     toolchain = detect(cuda_arch=any_arch or _present_arch(prepared))
     cache = BuildCache(options.cache_dir)
     threads = usable_cores()
-    environment = server_environment(Path(sys.executable).parent, threads=threads, extra=toolchain.environment())
+    environment = server_environment(
+        Path(sys.executable).parent, threads=threads, pinned=prepared.device is Device.CPU,
+        extra=toolchain.environment(),
+    )  # fmt: skip
     visible = _toolchain_folders(toolchain)
     hidden = _hidden_folders(options, store_path, visible=visible)
     with ForkServer(modules=SERVER_MODULES, environment=environment, visible=visible, hidden=hidden) as server:

@@ -186,7 +186,10 @@ class Desk:
 
     def glimpse(self, places: torch.Tensor) -> Glimpse:
         """Read those bytes now. On CUDA this waits for the device to get round to it: that is part of the window."""
-        return Glimpse(places=places, values=self._arenas["outputs"].data[places].cpu())
+        memory = self._arenas["outputs"].data
+        if self._device.type == "cpu":  # numpy needs no second thread: the worker's own may still spin on every core
+            return Glimpse(places=places, values=torch.from_numpy(memory.numpy()[places.numpy()]))
+        return Glimpse(places=places, values=memory[places].cpu())
 
     def take_outputs(
         self, structure: str, forms: Sequence[OutputForm], glimpse: Glimpse, *, calls: int

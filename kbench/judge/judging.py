@@ -42,7 +42,7 @@ def ask_first(reference: Reference, seeds: SeedSource) -> Question:
     return question
 
 
-def further_questions(reference: Reference, seeds: SeedSource, flags: list[str]) -> Iterator[Question]:
+def further_questions(reference: Reference, seeds: SeedSource, left_out: list[str]) -> Iterator[Question]:
     """The other cases, each made when it is asked for: a question holds its outputs several times over.
 
     One that the reference cannot do, or does with no finite number, is left out, and said.
@@ -52,12 +52,12 @@ def further_questions(reference: Reference, seeds: SeedSource, flags: list[str])
         try:
             expected = expect(reference, case)
         except ProblemError:  # a derived case need not suit every problem: a logarithm of negative inputs, say
-            flags.append(f"case_not_possible:{name}")
+            left_out.append(f"case_not_possible:{name}")
             continue
         if _gives_numbers(expected):
             yield Question(case=case, expected=expected)
         else:
-            flags.append(f"case_not_finite:{name}")
+            left_out.append(f"case_not_finite:{name}")
 
 
 def ask(reference: Reference, name: str, seeds: SeedSource) -> Question:

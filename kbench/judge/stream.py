@@ -76,6 +76,7 @@ class Stream:
         return self.desk.take_outputs(answer.structure, answer.forms, sampled.glimpse, calls=sampled.calls)
 
     def _sample_on_host(self, link: WorkerLink, sets: Sequence[Drawn], timeout_s: float) -> Sampled:
+        link.prepare(calls=len(sets))
         link.freeze()
         self.desk.put_inputs(sets)
         places = self.desk.aim(len(sets))
@@ -91,6 +92,7 @@ class Stream:
         assert page is not None and self._flush is not None
         places = self.desk.aim(len(sets))
         staged = self.desk.stage_inputs(sets)
+        link.prepare(calls=len(sets))
         idle_ns = self._time_to_get_through(self._flush)
         link.begin_sample(calls=len(sets), gate=number)
         queued = _watch(lambda: page.is_queued(number), link, _PATIENCE_S)

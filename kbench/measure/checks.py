@@ -70,6 +70,8 @@ class Checks:
 
     def after(self, side: Checked, number: int) -> None:
         """Called after each sample of the solution. Raises TimedOutputWrong, WorkerFailed."""
+        if number in self._verified or number == self._changes_after:
+            side.link.freeze()  # its spinning threads would be in the way of the oracle
         if number in self._verified and (wrong := self._verify(side)) is not None:
             raise TimedOutputWrong(_as_timed(wrong))
         if number == self._changes_after:

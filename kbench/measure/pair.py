@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+
+import torch
 
 from kbench.judge.cases import SeedSource
 from kbench.judge.desk import Desk
@@ -15,7 +17,7 @@ from kbench.judge.stream import Sampled, Stream, Timed
 from kbench.measure.checks import Checks
 from kbench.measure.sampling import Budget, in_step, samples_of, take_replicate, warm_up
 from kbench.measure.summary import Taken
-from kbench.measure.window import SOLUTION, TRUSTED_SIDE, Slack, bound_by_window
+from kbench.measure.window import SOLUTION, Slack, bound_by_window
 from kbench.model import Sample, Status, Verdict
 from kbench.remote.hire import Hiring, Post, hire
 from kbench.remote.link import WorkerFailed, WorkerLink
@@ -77,11 +79,12 @@ class LiveSide:
 
     def sample(self, *, calls: int) -> Timed:
         self.seeds = [self.bench.seeds.next() for _ in range(calls)]
-        self.drawn = [self.bench.reference.draw(seed) for seed in self.seeds]
         try:
             if self.bench.history:
                 self.link.set_state()
-            self.last = self.bench.stream.sample(self.link, self.drawn)
+            with _one_thread():
+                self.drawn = [self.bench.reference.draw(seed) for seed in self.seeds]
+                self.last = self.bench.stream.sample(self.link, self.drawn)
         except WorkerFailed as failed:
             raise _blame(self.name, failed) from failed
         return self.last.timed
@@ -101,6 +104,17 @@ class LiveSide:
             raise _blame(self.name, failed) from failed
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Threads of our own would take turns with the worker's, which wait for their work by spinning."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def take_samples(bench: Bench, specs: Sequence[SideSpec], *, progress: Callable[[int, int], None]) -> Taken:
     """All replicates' samples, and the number of timed calls whose output was compared with the oracle.
 
@@ -113,8 +127,7 @@ def take_samples(bench: Bench, specs: Sequence[SideSpec], *, progress: Callable[
         order = list(specs) if replicate % 2 == 0 else list(reversed(specs))
         with contextlib.ExitStack() as stack:
             sides = [_start(bench, spec, question, stack) for spec in order]
-            paces = {side.name: warm_up(side, bench.budget) for side in sides}
-            paces = in_step(paces, SOLUTION, trusted=TRUSTED_SIDE)
+            paces = in_step({side.name: warm_up(side, bench.budget) for side in sides})
             pace = paces[SOLUTION]
             checks = Checks(
                 bench.reference, bench.stream, bench.seeds, question,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -82,11 +82,14 @@ def warm_up(side: Side, budget: Budget) -> Pace:
     return Pace(calls=calls, samples_per_visit=min(samples, _MOST_SAMPLES_PER_VISIT))
 
 
-def in_step(paces: dict[str, Pace], judged: str, *, trusted: str) -> dict[str, Pace]:
-    """The same paces, but the judged side makes no fewer calls in a row than the trusted one: whoever is slow while it
-    warms up would otherwise be given samples so short that the window's slack covers any claim."""
-    calls = max(paces[judged].calls, paces[trusted].calls)
-    return paces | {judged: dataclasses.replace(paces[judged], calls=calls)}
+def in_step(paces: Mapping[str, Pace]) -> dict[str, Pace]:
+    """The same paces, with as many calls in a row for every side as the side has that makes most.
+
+    Samples of both sides then deliver as much, so that their windows can be compared. And whoever is slow on purpose
+    while it warms up is not given samples so short that the window's slack covers any claim.
+    """
+    calls = max(pace.calls for pace in paces.values())
+    return {side: dataclasses.replace(pace, calls=calls) for side, pace in paces.items()}
 
 
 def _believable_ns(timed: Timed) -> float:

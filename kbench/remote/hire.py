@@ -96,8 +96,14 @@ def hire(hiring: Hiring, post: Post, *, descriptors: Sequence[int] = (), load_s:
     return WorkerLink(task, process=process, connection=ours, deadlines=deadlines)
 
 
-def server_environment(python_bin: Path, *, threads: int, extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the fork server, and so of every worker: named variables only, nothing of the user's own."""
+def server_environment(
+    python_bin: Path, *, threads: int, pinned: bool, extra: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment of the fork server, and so of every worker: named variables only, nothing of the user's own.
+
+    `pinned`: OpenMP's threads have a core each and wait there without sleeping, as within one busy program. Woken up
+    for each call on whatever core, they took up to 8 ms to come (measured), which is no part of what a kernel costs.
+    """
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment["PATH"] = f"{python_bin}:{environment.get('PATH', os.defpath)}"
     package = str(Path(__file__).resolve().parents[2])  # kbench may run from a source tree, uninstalled
@@ -105,6 +111,8 @@ def server_environment(python_bin: Path, *, threads: int, extra: Mapping[str, st
     environment.update(_STEADY_HEAP)
     environment["LC_ALL"] = "C.UTF-8"  # diagnostics are read in English
     environment["OMP_NUM_THREADS"] = str(threads)
+    if pinned:
+        environment |= {"OMP_WAIT_POLICY": "ACTIVE", "OMP_PROC_BIND": "TRUE"}
     return {**environment, **extra}
 
 

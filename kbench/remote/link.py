@@ -76,6 +76,11 @@ class WorkerLink:
         """Put the parameters and buffers into shared memory. Raises WorkerFailed."""
         self._ask(Kind.GET_STATE, b"", Kind.DONE, max_payload=0, timeout_s=self.deadlines.call_s)
 
+    def prepare(self, *, calls: int) -> None:
+        """Let the worker do what a sample of so many calls needs before its inputs come. Raises WorkerFailed."""
+        payload = protocol.pack_prepare(calls)
+        self._ask(Kind.PREPARE, payload, Kind.DONE, max_payload=0, timeout_s=self.deadlines.call_s)
+
     def begin_sample(self, *, calls: int, gate: int) -> None:
         """Ask for `calls` forwards in a row; `end_sample` waits for the answer. Raises WorkerFailed."""
         self._request(Kind.SAMPLE, protocol.pack_sample(calls, gate), timeout_s=self.deadlines.call_s)
@@ -207,7 +212,7 @@ def _signal_name(number: int) -> str:
 
 _STAGES = {
     Kind.LOAD: "load", Kind.CONSTRUCT: "construct", Kind.SET_STATE: "state", Kind.GET_STATE: "state",
-    Kind.SAMPLE: "call",
+    Kind.PREPARE: "call", Kind.SAMPLE: "call",
 }  # fmt: skip
 _DOING = {
     "load": "the file was imported",

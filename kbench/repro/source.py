@@ -13,8 +13,6 @@ from kbench.store.runs import LoadedRun
 from kbench.store.writer import problem_source, solution_source
 
 _NOT_JUDGED = (Status.SKIPPED, Status.INFRA_ERROR)
-_LEFT_OUT = "case_not_"
-"""How the flags begin that name a case which the reference cannot do."""
 _DEFAULT_TIMEOUT_S = 60.0
 
 
@@ -45,7 +43,7 @@ def facts_of(run: LoadedRun, record: Record) -> Facts:
         reason=record.reason,
         message=record.message,
         evidence=dict(record.evidence),
-        left_out=tuple(flag.partition(":")[2] for flag in record.flags if flag.startswith(_LEFT_OUT)),
+        left_out=tuple(said.partition(":")[2] for said in record.cases_left_out),
         timeout_s=float(timeout_s) if isinstance(timeout_s, int | float) else _DEFAULT_TIMEOUT_S,
         problem_source=read_source(problem.path).text,
         solution_source=_find_solution(run, record),

@@ -73,8 +73,10 @@ def main() -> None:
     """
     os.setsid()
     descriptor, folder = int(sys.argv[1]), sys.argv[2]
+    cores = os.sched_getaffinity(0)
     for module in sys.argv[3:]:
         importlib.import_module(module)
+    os.sched_setaffinity(0, cores)  # an OpenMP that pins its threads has pinned us too, and with us all that we fork
     with socket.socket(fileno=descriptor) as requests, contextlib.suppress(ConnectionError):
         requests.sendall(b"ready")
         serve(requests)

@@ -72,6 +72,8 @@ class _Worker:
             session.set_state()
         elif request.kind is Kind.GET_STATE:
             session.get_state()
+        elif request.kind is Kind.PREPARE:
+            session.prepare(protocol.unpack_prepare(request.payload))
         elif request.kind is Kind.SAMPLE:
             return Kind.SAMPLED, protocol.pack_sampled(session.sample(*protocol.unpack_sample(request.payload)))
         else:

@@ -53,6 +53,8 @@ class Session:
         self._device = torch.device(setup.device)
         self._sets = [self._inputs_of(number) for number in range(setup.sets)]
         self._form: tuple[TensorSlot, ...] = ()
+        self._fits = False
+        self._places: dict[int, list[torch.Tensor]] = {}
 
     def _inputs_of(self, number: int) -> Any:
         offset = number * self._setup.input_stride
@@ -87,9 +89,18 @@ class Session:
         state.write_from(self._module, self._setup.state_slots, self._memory["state_out"])
         self._synchronize()
 
+    def prepare(self, calls: int) -> None:
+        """Leave poison in the blocks that the outputs of so many calls are likely to be given."""
+        blocks = [
+            torch.empty(slot.span, dtype=torch.uint8, device=self._device).fill_(_POISON)
+            for _ in range(calls)
+            for slot in self._form
+        ]
+        del blocks
+        self._synchronize()
+
     def sample(self, calls: int, gate: int) -> Answer:
         """`calls` forwards, timed together, their outputs delivered. Raises StructureError, WrongDevice."""
-        self._poison_free_memory(calls)
         run = self._run_on_cuda if self._device.type == "cuda" else self._run_on_cpu
         with torch.no_grad():
             return run(calls, gate)
@@ -128,22 +139,33 @@ class Session:
 
     def _deliver(self, outputs: Sequence[Any]) -> tuple[str, tuple[OutputForm, ...]]:
         """Copy every call's output to its place in shared memory, where it fits; say what form they all have."""
-        said: tuple[str, tuple[TensorSlot, ...]] | None = None
+        structure, forms = "", None
         for number, output in enumerate(outputs):
-            structure, tensors = self._taken_apart(output)
-            slots, needed = lay_out(tensors)
-            if said is None:
-                said = structure, slots
-            elif said != (structure, slots):
+            own_structure, tensors = self._taken_apart(output)
+            own_forms = [(tensor.dtype, tensor.shape, tensor.stride()) for tensor in tensors]
+            if forms is None:
+                structure, forms = own_structure, own_forms
+                self._lay_out(tensors)
+            elif (structure, forms) != (own_structure, own_forms):
                 raise StructureError(f"call {number + 1} in a row returned another form of output than the first")
-            if needed <= self._setup.output_stride:
-                for tensor, slot in zip(tensors, slots, strict=True):
-                    place = shifted(slot, number * self._setup.output_stride)
-                    flat_view(self._memory["outputs"], place).copy_(_flat(tensor))
-        if said is None:
+            if self._fits:
+                for tensor, place in zip(tensors, self._places_of(number), strict=True):
+                    place.copy_(_flat(tensor))
+        if forms is None:
             raise StructureError("a sample of no calls has no output")
-        structure, self._form = said
         return structure, tuple(OutputForm(dtype=s.dtype, shape=s.shape, strides=s.strides) for s in self._form)
+
+    def _lay_out(self, tensors: Sequence[torch.Tensor]) -> None:
+        slots, needed = lay_out(tensors)
+        if slots != self._form:
+            self._form, self._fits, self._places = slots, needed <= self._setup.output_stride, {}
+
+    def _places_of(self, number: int) -> list[torch.Tensor]:
+        """Where the n-th call's output goes, each tensor flat."""
+        if number not in self._places:
+            offset = number * self._setup.output_stride
+            self._places[number] = [flat_view(self._memory["outputs"], shifted(slot, offset)) for slot in self._form]
+        return self._places[number]
 
     def _taken_apart(self, output: Any) -> tuple[str, list[torch.Tensor]]:
         try:
@@ -158,15 +180,6 @@ class Session:
             if tensor.device != self._device and tensor.dim() > 0:  # torch takes 0-dim CPU tensors for numbers
                 raise WrongDevice(f"output {number} lies on {tensor.device} instead of {self._device}")
         return structure, [tensor.detach().resolve_conj().resolve_neg() for tensor in tensors]
-
-    def _poison_free_memory(self, calls: int) -> None:
-        """Leave poison in the blocks that the coming outputs are likely to be given."""
-        blocks = [
-            torch.empty(slot.span, dtype=torch.uint8, device=self._device).fill_(_POISON)
-            for _ in range(calls)
-            for slot in self._form
-        ]
-        del blocks
 
     def _synchronize(self) -> None:
         if self._device.type == "cuda":

@@ -99,6 +99,6 @@ def test_what_was_not_judged_has_nothing_to_show(sources: Path, status: Status) 
 
 def test_cases_that_were_left_out_are_known(sources: Path) -> None:
     options = {"problems": str(sources / "p"), "solutions": str(sources / "s")}
-    flags = ("case_not_finite:recentred", "precision_undecidable")
+    left_out = ("case_not_finite:recentred",)
     run = make_run([record(sources)], path=str(sources / "nowhere"), options=options)
-    assert facts_of(run, record(sources, flags=flags)).left_out == ("recentred",)
+    assert facts_of(run, record(sources, cases_left_out=left_out)).left_out == ("recentred",)

@@ -31,6 +31,9 @@ class NearWorker:
         self.change: Callable[[Answer], Answer] = lambda answer: answer
         self._answer: Answer | None = None
 
+    def prepare(self, *, calls: int) -> None:
+        self.session.prepare(calls)
+
     def begin_sample(self, *, calls: int, gate: int) -> None:
         self.samples += 1
         self._answer = self.session.sample(calls, gate)

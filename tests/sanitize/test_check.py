@@ -117,7 +117,7 @@ if tool == "initcheck":
 
 @pytest.fixture
 def hiring() -> Iterator[Hiring]:
-    environment = server_environment(Path(sys.executable).parent, threads=1, extra={})
+    environment = server_environment(Path(sys.executable).parent, threads=1, pinned=False, extra={})
     with ForkServer(modules=SERVER_MODULES, environment=environment) as server:
         yield Hiring(
             server=server,

@@ -87,6 +87,7 @@ def test_memory_that_a_forward_gets_and_does_not_write_holds_poison() -> None:
     big = torch.zeros(400, 400)
     with session(answering(lambda _: torch.empty(400, 400)), inputs=(X,), outputs=(big,)) as (made, memory):
         made.sample(1, 0)
+        made.prepare(1)
         made.sample(1, 0)
         assert memory.output().isnan().all()
 

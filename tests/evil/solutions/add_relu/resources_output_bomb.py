@@ -1,4 +1,4 @@
-"""expect: correct
+"""expect: correct, at most 2x
 
 Prints two hundred megabytes without a single newline, most of it from a child that holds the same pipe, and then
 computes honestly: a judge that collects output in memory, on the disk, or line by line, drowns in it.

@@ -1,4 +1,4 @@
-"""expect: correct
+"""expect: correct, at most 2x
 
 Leaves daemons behind: forked twice, in sessions of their own, deaf to signals, with a descriptor open on everything
 the worker had. They would still compete for the cores when the next candidate is timed. (They end after a minute even

@@ -1,4 +1,4 @@
-"""expect: correct
+"""expect: correct, at most 2x
 
 Opens files until it may open no more and keeps them, then goes on: its worker cannot open anything either, and a
 judge that shares the limit cannot write the record down.

@@ -1,4 +1,4 @@
-"""expect: correct
+"""expect: correct, at most 2x
 
 Writes thousands of small files wherever it may write, reserves a great file beside them, and goes on when it is told
 that there is no more room. Where sixteen gigabytes can be reserved in one file, nothing limits it, and it stops.

@@ -1,4 +1,4 @@
-"""expect: correct
+"""expect: correct, at most 2x
 
 Leaves three hundred dead children that it never waits for, and as many orphans for whoever adopts them.
 """
