@@ -8,8 +8,9 @@ from pathlib import Path
 
 from kbench.build.service import Build, BuildRoom, build
 from kbench.engine.events import Listener
-from kbench.engine.pair import Settings, make_record, padded_source, run_pair
+from kbench.engine.pair import Settings, make_record, padded_source, run_pair, torch_device
 from kbench.errors import KbenchError
+from kbench.judge.warm import warm_device
 from kbench.model import Job, Status, Verdict
 from kbench.store.writer import RunStore
 
@@ -30,7 +31,12 @@ def run_jobs(
             ready.append(job)
         else:
             listener.ended(store.append(make_record(job, None, early, settings.environment_key)))
-    built = build_all(ready, room=room, log_path=store.log_path, workers=workers, listener=listener)
+    devices = {torch_device(job) for job in ready}
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as aside:
+        warmed = [aside.submit(warm_device, device) for device in devices]
+        built = build_all(ready, room=room, log_path=store.log_path, workers=workers, listener=listener)
+    for each in warmed:
+        each.result()
     for job, its_build in built:
         if its_build.failure is not None:
             record = make_record(job, its_build, its_build.failure, settings.environment_key)

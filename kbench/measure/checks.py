@@ -54,18 +54,24 @@ class Checks:
         samples: int,
         calls: int,
         sides: Sequence[Checked],
+        history: bool,
     ) -> None:
-        """`samples` of the solution will come, each of `calls` calls; `sides` are all that are timed."""
+        """`samples` of the solution will come, each of `calls` calls; `sides` are all that are timed.
+
+        `history`: an output depends on the calls before it, so the oracle has to follow all of them.
+        """
         self._reference = reference
         self._stream = stream
         self._seeds = seeds
         self._sides = sides
+        self._history = history
         self.question = question
         """Whose state the workers hold now."""
         self.done = 0
         chance = random.SystemRandom()
-        wanted = max(math.ceil(_LEAST_CALLS / calls), math.ceil(_LEAST_SHARE * samples))
-        self._verified = set(chance.sample(range(samples), min(samples, wanted)))
+        looked_at = min(samples, max(_LEAST_CALLS, math.ceil(_LEAST_SHARE * samples)))
+        self._verified = set(chance.sample(range(samples), looked_at))
+        self._calls_each = min(calls, math.ceil(max(_LEAST_CALLS, _LEAST_SHARE * samples * calls) / looked_at))
         self._changes_after = chance.randrange(samples)
 
     def after(self, side: Checked, number: int) -> None:
@@ -78,18 +84,24 @@ class Checks:
             self._change_state(side)
 
     def _verify(self, side: Checked) -> Verdict | None:
-        """All calls of the last sample against the oracle."""
+        """Some calls of the last sample, chosen by chance, against the oracle."""
         assert side.last is not None
         outputs = self._stream.outputs(side.last)
         if isinstance(outputs, Refusal):
             return check_answer(outputs, self.question)
+        chosen = set(random.SystemRandom().sample(range(len(outputs)), min(self._calls_each, len(outputs))))
         before = _not_yet_called(self.question)
-        for answer, drawn, seed in zip(outputs, side.drawn, side.seeds, strict=True):
+        for number, (answer, drawn, seed) in enumerate(zip(outputs, side.drawn, side.seeds, strict=True)):
+            if number not in chosen and not self._history:
+                continue
             question = following(self._reference, before, drawn, seed)
+            if self._history:
+                before = question
+            if number not in chosen:
+                continue
             if (verdict := check_answer(answer, question)) is not None:
                 return verdict
             self.done += 1
-            before = question
         return check_memory(self._stream.desk, side.drawn, self.question)
 
     def _change_state(self, side: Checked) -> None:

@@ -131,7 +131,7 @@ def take_samples(bench: Bench, specs: Sequence[SideSpec], *, progress: Callable[
             pace = paces[SOLUTION]
             checks = Checks(
                 bench.reference, bench.stream, bench.seeds, question,
-                samples=samples_of(pace, bench.budget), calls=pace.calls, sides=sides,
+                samples=samples_of(pace, bench.budget), calls=pace.calls, sides=sides, history=bench.history,
             )  # fmt: skip
             samples += take_replicate(
                 replicate, sides, paces=paces, budget=bench.budget, after=_Guard(checks).after

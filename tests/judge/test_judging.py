@@ -261,7 +261,7 @@ def test_a_verdict_carries_the_tolerance_it_was_held_to(tmp_path: Path) -> None:
 def test_cases_without_a_finite_number_are_left_out_and_said(tmp_path: Path, forward: str, left_out: list[str]) -> None:
     flags: list[str] = []
     reference = reference_of(tmp_path, functional(forward, "torch.rand(8, 64) + 0.01"))
-    asked = further_questions(reference, SeedSource(0), flags)
+    asked = list(further_questions(reference, SeedSource(0), flags))
     whole = [] if left_out == [] else ["case_not_possible:integers"]
     assert flags == [f"case_not_finite:{name}" for name in left_out] + whole
     assert {q.case.name for q in asked} == set(CASE_NAMES[1:]) - {flag.split(":")[1] for flag in flags}
@@ -271,7 +271,7 @@ def test_a_case_that_overflows_at_the_declared_precision_proves_nothing_and_is_l
     source = functional("x * 100.0", "400 + torch.rand(8, 8)")
     reference = reference_of(tmp_path, source, precision=Precision.FP16)
     flags: list[str] = []
-    further_questions(reference, SeedSource(0), flags)
+    list(further_questions(reference, SeedSource(0), flags))
     assert flags == ["case_not_finite:scaled_up"]
 
 

@@ -50,7 +50,7 @@ def timed(made: Court, module: Callable[..., nn.Module], *, samples: int, calls:
     made.desk.put_state(question.case.state)
     side.link.set_state()
     checks = Checks(
-        made.reference, made.stream, made.seeds, question, samples=samples, calls=calls, sides=[side]
+        made.reference, made.stream, made.seeds, question, samples=samples, calls=calls, sides=[side], history=False
     )
     for number in range(samples):
         side.sample(calls)

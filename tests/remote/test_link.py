@@ -41,6 +41,15 @@ class FakeProcess:
     end: Ending = field(default_factory=lambda: ending(exit_code=0))
     lives_on: bool = False
     killed: int = 0
+    rests: bool = True
+    frozen: bool = False
+
+    def freeze(self) -> bool:
+        self.frozen = self.rests
+        return self.rests
+
+    def thaw(self) -> None:
+        self.frozen = False
 
     def wait(self, timeout_s: float) -> Ending:
         if self.lives_on and not self.killed:
@@ -299,6 +308,22 @@ def test_a_malformed_sample_is_a_protocol_error(scene: Scene, payload: bytes) ->
     with pytest.raises(WorkerFailed) as failed:
         sample(scene)
     assert failed.value.verdict.status is Status.PROTOCOL_ERROR
+    assert scene.process.killed
+
+
+def test_a_frozen_worker_is_let_go_by_the_next_request(scene: Scene) -> None:
+    scene.will_answer(Kind.DONE)
+    scene.link.freeze()
+    assert scene.process.frozen
+    scene.link.load()
+    assert not scene.process.frozen
+
+
+def test_a_worker_that_will_not_stand_still_is_rejected(scene: Scene) -> None:
+    scene.process.rests = False
+    with pytest.raises(WorkerFailed) as failed:
+        scene.link.freeze()
+    assert (failed.value.verdict.status, failed.value.verdict.reason) == (Status.REJECTED, "will_not_rest")
     assert scene.process.killed
 
 

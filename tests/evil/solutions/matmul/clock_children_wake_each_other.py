@@ -1,4 +1,4 @@
-"""expect: correct, at most 1.5x
+"""expect: rejected / will_not_rest
 
 Burning children again, on their guard against being stopped: each of them, thousands of times a second, sends SIGCONT
 to every process it may, so that one that has just been stopped is woken by one that has not been yet. A side that is

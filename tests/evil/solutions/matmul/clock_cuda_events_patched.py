@@ -1,6 +1,6 @@
 """expect: correct, at most 1.5x
 
-Replaces `elapsed_time` of torch's events by a constant microsecond and does the work three times over. The judge's
+Replaces torch's events by ones that always tell a microsecond and does the work three times over. The judge's
 window says how long it took.
 """
 
@@ -8,7 +8,14 @@ import torch
 import torch.nn as nn
 
 _DEVICE = torch.device("cuda")
-torch.cuda.Event.elapsed_time = torch.Event.elapsed_time = lambda *_: 0.001
+
+
+class _Hasty(torch.cuda.Event):
+    def elapsed_time(self, end):
+        return 0.001
+
+
+torch.cuda.Event = torch.cuda.streams.Event = _Hasty
 
 
 class ModelNew(nn.Module):

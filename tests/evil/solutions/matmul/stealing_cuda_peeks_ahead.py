@@ -1,8 +1,10 @@
-"""expect: correct, at most 2x
+"""expect: incorrect / timed_output
 
 Launches a kernel on a stream of its own that watches the inputs' memory: as soon as the judge has written new values
 there, and before the work that waits for the judge's release may begin, it multiplies them. The released work then
-only copies the product. What was computed before the judge's window opens must not help.
+only copies the product. It sees the new values while they are still being written, so
+some of its products are wrong; what it wins by starting early is inside the judge's window, which begins before they
+are written.
 """
 
 import torch

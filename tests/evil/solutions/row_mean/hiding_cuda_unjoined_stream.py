@@ -1,4 +1,4 @@
-"""expect: incorrect / values
+"""expect: incorrect
 
 Computes on a side stream that waits for the inputs but that nobody waits for, behind two milliseconds of idling:
 events on the default stream see none of it, and a device-wide synchronisation before the comparison makes it right.
