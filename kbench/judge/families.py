@@ -97,7 +97,7 @@ def _ties(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def _nonfinite(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """One NaN, one infinity of each sign, in one sample (index of the first dimension).
+    """One NaN and one infinity of each sign in one sample (index of the first dimension), and a NaN in another.
 
     In a sample of its own an infinity has no one honest answer: a softmax by way of the logarithm gives 0 where another
     gives NaN, and a fast convolution's transform makes NaN of what a sigmoid would have brought back to 1.
@@ -105,9 +105,13 @@ def _nonfinite(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor
     if tensor.numel() < _LEAST_FOR_NONFINITE:
         return tensor
     made = tensor.clone(memory_format=torch.contiguous_format)
-    sample = made[_index_below(made.shape[0], generator)].view(-1) if made.dim() > 1 else made
+    first = _index_below(made.shape[0], generator)
+    sample = made[first].view(-1) if made.dim() > 1 else made
     for value in (math.inf, -math.inf, math.nan):  # NaN last: should two fall on one place, it is there
         sample[_index_below(sample.numel(), generator)] = value
+    if made.dim() > 1 and made.shape[0] > 2:
+        other = made[(first + 1) % made.shape[0]].view(-1)
+        other[_index_below(other.numel(), generator)] = math.nan
     return made
 
 

@@ -106,12 +106,12 @@ def test_ties_are_at_both_ends_beside_exact_zeros(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("inputs", "poisoned"),
-    [("torch.rand(64, 4, 8, 8)", 1), ("torch.rand(2, 16)", 1), ("torch.rand(64)", 3), ("torch.rand(15)", 0)],
+    [("torch.rand(64, 4, 8, 8)", 2), ("torch.rand(2, 16)", 1), ("torch.rand(64)", 3), ("torch.rand(15)", 0)],
 )
-def test_a_few_values_of_one_sample_are_not_finite(tmp_path: Path, inputs: str, poisoned: int) -> None:
+def test_a_few_values_of_one_or_two_samples_are_not_finite(tmp_path: Path, inputs: str, poisoned: int) -> None:
     strange = ~inputs_of(tmp_path, "nonfinite", inputs).isfinite()
     assert int((strange.flatten(1).any(1) if strange.dim() > 1 else strange).sum()) == poisoned
-    assert 0 <= int(strange.sum()) <= 3
+    assert 0 <= int(strange.sum()) <= 4
 
 
 @pytest.mark.parametrize(("dtype", "values"), [("float", {-2, -1, 1, 2}), ("bfloat16", {-1, 1})])

@@ -116,9 +116,11 @@ if tool == "initcheck":
 
 
 @pytest.fixture
-def hiring() -> Iterator[Hiring]:
+def hiring(tmp_path: Path) -> Iterator[Hiring]:
     environment = server_environment(Path(sys.executable).parent, threads=1, pinned=False, extra={})
-    with ForkServer(modules=SERVER_MODULES, environment=environment) as server:
+    toolkit = tmp_path / "toolkit"
+    toolkit.mkdir(exist_ok=True)
+    with ForkServer(modules=SERVER_MODULES, environment=environment, visible=[str(toolkit)]) as server:
         yield Hiring(
             server=server,
             limits=confine.Limits(memory_bytes=4 << 30),
