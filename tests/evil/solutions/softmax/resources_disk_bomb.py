@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.nn as nn
 
-_FILES, _FILE_BYTES = 4000, 8 << 10
+_FILES, _FILE_BYTES = 500, 64 << 10
 _RESERVED_BYTES = 16 << 30
 
 for _place in (".", tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm", str(Path.home()), "/", "/etc"):

@@ -15,7 +15,7 @@ __global__ void relu_clean(const float* in, float* out, int count) {
   __syncthreads();
   const float mirrored = cell[127 - threadIdx.x];
   __syncthreads();
-  cell[127 - threadIdx.x] = fmaxf(mirrored, 0.0f);
+  cell[127 - threadIdx.x] = (mirrored < 0.0f ? 0.0f : mirrored);
   __syncthreads();
   if (i < count) out[i] = cell[threadIdx.x];
 }

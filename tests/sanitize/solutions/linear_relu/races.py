@@ -14,7 +14,7 @@ __global__ void relu_race(const float* in, float* out, int count) {
   const float x = i < count ? in[i] : 0.0f;
   cell[threadIdx.x] = x;
   const float other = cell[(threadIdx.x + 64) % 128];  // __syncthreads() is missing
-  if (i < count) out[i] = fmaxf(x, 0.0f) + (other == 1.25e30f ? 1.0f : 0.0f);
+  if (i < count) out[i] = (x < 0.0f ? 0.0f : x) + (other == 1.25e30f ? 1.0f : 0.0f);
 }
 
 torch::Tensor races(torch::Tensor product) {

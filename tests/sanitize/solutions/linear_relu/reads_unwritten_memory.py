@@ -10,7 +10,7 @@ from torch.utils.cpp_extension import load_inline
 _CUDA = """
 __global__ void relu_unwritten(const float* in, const float* workspace, float* out, int count) {
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i < count) out[i] = fmaxf(in[i], 0.0f) + (workspace[i] == 1.25e30f ? 1.0f : 0.0f);
+  if (i < count) out[i] = (in[i] < 0.0f ? 0.0f : in[i]) + (workspace[i] == 1.25e30f ? 1.0f : 0.0f);
 }
 
 torch::Tensor reads_unwritten_memory(torch::Tensor product) {
