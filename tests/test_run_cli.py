@@ -54,7 +54,7 @@ class ModelNew(nn.Module):
     def forward(self, x):
         return (x * self.scale).clamp_(min=0)
 """
-SLOW_TO_IMPORT = "import time\n\ntime.sleep(1)\n" + HONEST
+SLOW_TO_IMPORT = "import time\n\ntime.sleep(0.3)\n" + HONEST
 WRONG = HONEST.replace(".clamp_(min=0)", "")
 CPP = 'from torch.utils.cpp_extension import load_inline\n\n_extension = load_inline("nothing", "int f();")\n' + HONEST
 SAMPLING = {

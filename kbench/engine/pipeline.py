@@ -10,7 +10,7 @@ from kbench.build.service import Build, BuildRoom, build
 from kbench.engine.events import Listener
 from kbench.engine.pair import Settings, make_record, padded_source, run_pair, torch_device
 from kbench.errors import KbenchError
-from kbench.judge.warm import warm_device
+from kbench.judge.warm import warm_up
 from kbench.model import Job, Status, Verdict
 from kbench.store.writer import RunStore
 
@@ -33,7 +33,7 @@ def run_jobs(
             listener.ended(store.append(make_record(job, None, early, settings.environment_key)))
     devices = {torch_device(job) for job in ready}
     with concurrent.futures.ThreadPoolExecutor(max_workers=1) as aside:
-        warmed = [aside.submit(warm_device, device) for device in devices]
+        warmed = [aside.submit(warm_up, device) for device in devices]
         built = build_all(ready, room=room, log_path=store.log_path, workers=workers, listener=listener)
     for each in warmed:
         each.result()

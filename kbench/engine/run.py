@@ -127,16 +127,16 @@ def execute(prepared: Prepared, store: RunStore, listener: Listener) -> None:
 
 
 def _execute_jobs(prepared: Prepared, store: RunStore, listener: Listener) -> None:
-    from kbench.engine.pair import Settings
-    from kbench.engine.pipeline import run_jobs
-    from kbench.judge.cases import SeedSource
-
     options = prepared.options
     for job in {job.problem.id: job for job in prepared.jobs}.values():
         store.save_problem_source(job.problem.id, job.problem.path)
         if job.problem.sidecar is not None:
             store.save_sidecar(job.problem.id, job.problem.sidecar)
     with staffed(prepared, listener, store_path=store.path) as (hiring, room):
+        from kbench.engine.pair import Settings
+        from kbench.engine.pipeline import run_jobs
+        from kbench.judge.cases import SeedSource
+
         settings = Settings(
             hiring=hiring,
             seeds=SeedSource(options.seed),
@@ -159,9 +159,7 @@ def staffed(
     prepared: Prepared, listener: Listener, *, store_path: Path | None, any_arch: str | None = None
 ) -> Iterator[tuple[Hiring, BuildRoom]]:
     """A fork server with what every worker and build has in common. Raises InfraError."""
-    from kbench.build.service import BuildRoom
-    from kbench.remote.hire import SERVER_MODULES, Hiring, server_environment
-    from kbench.remote.link import Deadlines
+    from kbench.remote.surroundings import SERVER_MODULES, server_environment
     from kbench.sandbox.client import ForkServer
 
     options = prepared.options
@@ -175,7 +173,13 @@ def staffed(
     )  # fmt: skip
     visible = _toolchain_folders(toolchain)
     hidden = _hidden_folders(options, store_path, visible=visible)
-    with ForkServer(modules=SERVER_MODULES, environment=environment, visible=visible, hidden=hidden) as server:
+    starting = ForkServer(modules=SERVER_MODULES, environment=environment, visible=visible, hidden=hidden)
+
+    from kbench.build.service import BuildRoom  # torch, which takes seconds here, and at the same time there
+    from kbench.remote.hire import Hiring
+    from kbench.remote.link import Deadlines
+
+    with starting as server:
         hiring = Hiring(
             server=server,
             limits=confine.Limits(memory_bytes=int(options.memory_limit_gb * 2**30)),

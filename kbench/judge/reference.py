@@ -47,7 +47,7 @@ class Reference:
         for name in ("Model", "get_inputs", "get_init_inputs"):
             if not hasattr(self._module, name):
                 raise ProblemError(f"problem {problem.id!r} defines no {name}", where=str(problem.path))
-        with blamed_on(problem, "get_init_inputs() failed"), _seeded(CONSTRUCTION_SEED):
+        with blamed_on(problem, "get_init_inputs() failed"), _seeded(CONSTRUCTION_SEED, self.device):
             self.init_inputs: list[Any] = list(self._module.get_init_inputs())
         self._prototype: torch.nn.Module | None = None
         self._operators: frozenset[str] | None = None
@@ -67,9 +67,9 @@ class Reference:
     def _get_inputs(self, seed: int) -> Any:
         """On the device where the file lets us: its own generator is a hundred times faster there."""
         if self.device.type != "cpu":
-            with contextlib.suppress(RuntimeError, TypeError), _seeded(seed), torch.device(self.device):
+            with contextlib.suppress(RuntimeError, TypeError), _seeded(seed, self.device), torch.device(self.device):
                 return self._module.get_inputs()
-        with _seeded(seed):
+        with _seeded(seed, self.device):
             return self._module.get_inputs()
 
     def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -104,7 +104,7 @@ class Reference:
         return self._operators
 
     def _constructed(self) -> torch.nn.Module:
-        with blamed_on(self.problem, "Model() failed"), _seeded(CONSTRUCTION_SEED):
+        with blamed_on(self.problem, "Model() failed"), _seeded(CONSTRUCTION_SEED, self.device):
             model = self._module.Model(*self.init_inputs)
         if not isinstance(model, torch.nn.Module):
             raise ProblemError(
@@ -119,8 +119,16 @@ class Reference:
 
 
 @contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    torch.manual_seed(seed)
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """What `torch.manual_seed` does, for the CPU and `device` alone.
+
+    `manual_seed` itself imports torch's compiler first (seconds), and for every device that is not in use yet it keeps
+    a stack trace of each call (milliseconds).
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
     yield

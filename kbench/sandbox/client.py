@@ -139,7 +139,7 @@ class ForkServer:
         visible: Sequence[str] = (),
         hidden: Sequence[str] = (),
     ) -> None:
-        """Start the server; `modules` are imported there once. Raises InfraError when it does not come up.
+        """Start the server, which imports `modules` once; entering the context awaits it.
 
         Every process forked from it can read the folders of `visible` and sees those of `hidden` empty.
         """
@@ -162,7 +162,6 @@ class ForkServer:
                 stderr=log,
                 cwd="/",
             )
-        self._await_ready()
 
     def _await_ready(self) -> None:
         ready = select.select([self._requests], [], [], START_TIMEOUT_S)[0]
@@ -259,6 +258,8 @@ class ForkServer:
         remove_folder(self.root)
 
     def __enter__(self) -> ForkServer:
+        """Raises InfraError when the server does not come up."""
+        self._await_ready()
         return self
 
     def __exit__(

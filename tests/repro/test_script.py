@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +22,7 @@ from kbench.judge.tolerance import compare
 from kbench.model import Record
 from kbench.repro.candidate import make_reference
 from kbench.repro.facts import Facts
+from kbench.repro.program import main
 from kbench.repro.script import make_script
 from kbench.store.runs import load_run
 from kbench.store.writer import problem_source, solution_source
@@ -53,6 +57,17 @@ def run_script(text: str, folder: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+def run_here(text: str, folder: Path) -> tuple[int, str]:
+    """The same with the script's parent process being this one, which has imported torch already."""
+    script = folder / "script.py"
+    script.write_text(text)
+    parts = runpy.run_path(str(script), run_name="script")
+    made = Facts(problem_source=parts["PROBLEM"], solution_source=parts["SOLUTION"], **parts["FACTS"])
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        code = main(made, script, ["--timeout", "20"])
+    return code, said.getvalue()
+
+
 def facts(**given: Any) -> Facts:
     basis: dict[str, Any] = {
         "problem": "linear_relu", "solution": "v1", "device": "cpu", "size": "tiny", "precision": "fp32",
@@ -75,7 +90,7 @@ def test_every_case_is_drawn_again_to_the_very_element(name: str, tmp_path: Path
     assert mismatch is not None
     evidence = {"case": name, "seed": 77, **mismatch.evidence}
     recorded = facts(**{**vars(wrong), "evidence": evidence, "message": mismatch.message})
-    code, said = run_script(make_script(recorded), tmp_path)
+    code, said = run_here(make_script(recorded), tmp_path)
     assert code == 1, said
     assert said.splitlines()[-1] == "reproduced"
     assert f"worst element {mismatch.evidence['index']}: expected {mismatch.evidence['expected']}" in said
@@ -83,14 +98,14 @@ def test_every_case_is_drawn_again_to_the_very_element(name: str, tmp_path: Path
 
 
 def test_a_correct_solution_passes_every_case(tmp_path: Path) -> None:
-    code, said = run_script(make_script(facts()), tmp_path)
+    code, said = run_script(make_script(facts(left_out=CASE_NAMES[2:-1])), tmp_path)
     assert (code, said.splitlines()[-1]) == (0, "passes, as recorded")
     assert said.count("within the budget") + said.count("cannot do it") == len(CASE_NAMES)
 
 
 def test_what_is_right_now_is_not_reproduced(tmp_path: Path) -> None:
     evidence = {"case": "as_given", "seed": 5, "index": [0, 0], "tolerance": 1e-6}
-    code, said = run_script(make_script(facts(status="incorrect", reason="values", evidence=evidence)), tmp_path)
+    code, said = run_here(make_script(facts(status="incorrect", reason="values", evidence=evidence)), tmp_path)
     assert (code, said.splitlines()[-1]) == (0, "not reproduced")
 
 
@@ -99,7 +114,7 @@ def test_a_seed_that_is_another_shows_another_element(tmp_path: Path) -> None:
     wrong = facts(
         status="incorrect", reason="values", evidence=evidence, solution_source=SOLUTION.format(factor="1.01")
     )
-    code, said = run_script(make_script(wrong), tmp_path)
+    code, said = run_here(make_script(wrong), tmp_path)
     assert code == 1
     assert said.splitlines()[-1] == "reproduced, at another element than the recorded [99, 99]"
 
@@ -107,7 +122,7 @@ def test_a_seed_that_is_another_shows_another_element(tmp_path: Path) -> None:
 def test_a_cuda_record_says_that_the_cpu_will_not_do(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device here")
-    code, said = run_script(make_script(facts(device="cuda")), tmp_path)
+    code, said = run_here(make_script(facts(device="cuda")), tmp_path)
     assert code == 2
     assert "no CUDA device" in said
 
@@ -122,7 +137,7 @@ def test_only_calling_leaves_an_outcome_and_says_nothing(tmp_path: Path) -> None
 
 def test_hostile_words_stay_words(tmp_path: Path) -> None:
     words = 'x"""\nimport os; os._exit(9)\n\'\'\' \\N{no} {braces} \0'
-    code, said = run_script(make_script(facts(message=words, solution_source=words)), tmp_path)
+    code, said = run_here(make_script(facts(message=words, solution_source=words)), tmp_path)
     assert code == 1, said
     assert "SyntaxError" in said
 
@@ -137,15 +152,24 @@ STALE = SOLUTION.format(factor="1.0").replace(
 def test_what_fails_only_after_earlier_cases_is_found_there(tmp_path: Path) -> None:
     evidence = {"case": "randomised_parameters", "seed": 5}
     stale = facts(status="incorrect", reason="values", evidence=evidence, solution_source=STALE)
-    code, said = run_script(make_script(stale), tmp_path)
+    code, said = run_here(make_script(stale), tmp_path)
     assert code == 1, said
     assert "after the cases before it" in said
+
+
+def test_a_failed_build_is_shown(tmp_path: Path) -> None:
+    broken = "from torch.utils.cpp_extension import load_inline\n\n" + (
+        "load_inline('broken', 'int f( {', no_implicit_headers=True)\n"
+    )
+    code, said = run_here(make_script(facts(status="build_error", solution_source=broken)), tmp_path)
+    assert (code, said.splitlines()[-1]) == (1, "reproduced"), said
+    assert "main.cpp:1:" in said
 
 
 FAILING = (
     "unwritten_output", "wrong_shape", "input_mutated", "nondeterministic", "parameters_dtype",
     "import_exception", "syntax_error", "first_forward_raises", "abort", "sleeps_in_constructor",
-    "counter_not_updated", "cpp_undeclared_function",
+    "counter_not_updated",
 )  # fmt: skip
 
 
@@ -173,7 +197,7 @@ def test_a_recorded_failure_is_shown(judged: Path, name: str, tmp_path: Path, mo
     script = tmp_path / "made.py"
     result = CliRunner().invoke(cli, ["repro", f"/{name}", "--run", str(judged), "--out", str(script)])
     assert result.exit_code == 0, result.output
-    code, said = run_script(script.read_text(), tmp_path)
+    code, said = run_here(script.read_text(), tmp_path)
     assert code == 1, said
     record = record_of(judged, name)
     if name != "nondeterministic":  # the second call of a run is the first that is compared here
@@ -202,6 +226,6 @@ def test_the_runs_own_copy_is_what_counts(judged: Path, tmp_path: Path, monkeypa
 
 
 def test_a_sidecar_is_kept_with_its_problem(judged: Path) -> None:
-    record = record_of(judged, "buffers_not_updated")
+    record = record_of(judged, "counter_not_updated")
     kept = problem_source(judged, record.problem).with_suffix(".yaml")
     assert kept.read_bytes() == (ROOT / BROKEN / "problems" / f"{record.problem}.yaml").read_bytes()

@@ -12,8 +12,9 @@ import pytest
 
 from kbench.cli.main import run_cli
 from kbench.model import Device, Job, Problem, Solution, Status
-from kbench.remote.hire import SERVER_MODULES, Hiring, server_environment
+from kbench.remote.hire import Hiring
 from kbench.remote.link import Deadlines
+from kbench.remote.surroundings import SERVER_MODULES, server_environment
 from kbench.sandbox import confine
 from kbench.sandbox.client import ForkServer
 from kbench.sanitize.check import Ran, conclude, sanitize, smallest

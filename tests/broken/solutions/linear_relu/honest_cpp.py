@@ -15,7 +15,7 @@ torch::Tensor bias_relu(torch::Tensor product, torch::Tensor bias) {
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t j = 0; j < columns; ++j) {
       const float sum = values[i * columns + j] + biases[j];
-      values[i * columns + j] = sum > 0 ? sum : 0;
+      values[i * columns + j] = sum < 0 ? 0 : sum;
     }
   return product;
 }

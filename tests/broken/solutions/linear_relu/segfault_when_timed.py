@@ -1,7 +1,7 @@
 """expect: crash / SIGSEGV
-says: while forward was timed
+says: while forward ran
 
-Right as often as a check might ask, then it reads the first page of memory.
+Right for thirty calls, then it reads the first page of memory.
 """
 
 import ctypes
@@ -18,6 +18,6 @@ class ModelNew(nn.Module):
 
     def forward(self, x):
         self.calls += 1
-        if self.calls == 10:
+        if self.calls > 30:
             ctypes.string_at(0)
         return torch.relu(self.linear(x))

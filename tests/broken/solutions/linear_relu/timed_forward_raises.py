@@ -1,7 +1,7 @@
 """expect: runtime_error / exception
 says: RuntimeError: not while I am watched
 
-Right as often as a check might ask, then it raises: the judge meets this while timing.
+Right for thirty calls, then it raises: the judge meets this while timing.
 """
 
 import torch
@@ -16,6 +16,6 @@ class ModelNew(nn.Module):
 
     def forward(self, x):
         self.calls += 1
-        if self.calls == 10:
+        if self.calls > 30:
             raise RuntimeError("not while I am watched")  # <- here
         return torch.relu(self.linear(x))
