@@ -94,8 +94,9 @@ def test_blocks_as_large_as_the_outputs_are_left_full_of_poison(monkeypatch: pyt
 
     with session(answering(lambda x: (x, x[0])), outputs=(X, X[0])) as (made, _):
         made.sample(1, 0)
-        monkeypatch.setattr(torch, "empty", kept_empty)
-        made.prepare(3)
+        with monkeypatch.context() as patched:
+            patched.setattr(torch, "empty", kept_empty)
+            made.prepare(3)
     assert sorted(block.nbytes for block in kept) == [12] * 3 + [24] * 3
     assert all(block.view(torch.float32).isnan().all() for block in kept)
 
