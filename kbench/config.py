@@ -24,6 +24,8 @@ ENV_PREFIX = "KBENCH_"
 BASELINES = ("eager", "compile")
 REPLICATES_BY_EFFORT: Mapping[str, int] = {"quick": 3, "rigorous": 10}
 """The flags that stand for a number of replicates."""
+MOST_REPLICATES = 10
+"""Where nobody gave a number of replicates and the interval is still wide."""
 
 # nvcc peaks at 2.8 GB on a stock compile of an extension (measured).
 _BUILD_JOB_GB = 3.0
@@ -151,6 +153,10 @@ class RunOptions:
     baselines: tuple[str, ...] = _option(_baselines, ("eager",))
     """Always contains `eager`."""
     replicates: int = _option(_whole(1), 5)
+    """Pairs of fresh processes, each an independent piece of evidence."""
+    most_replicates: int = _option(_whole(1), derive=lambda _: MOST_REPLICATES)
+    """Taken instead where the interval's half-width still exceeds 1% after `replicates`. Where the number of
+    replicates was given, it is that number."""
     min_samples: int = _option(_whole(1), 5)
     """Least samples per side and block."""
     min_block_ms: float = _option(_positive, 20.0)
@@ -198,6 +204,8 @@ def load_options(flags: Mapping[str, Any], env: Mapping[str, str], cwd: Path) ->
     for layer in (_from_file(cwd / CONFIG_NAME), _from_environment(env), _from_flags(flags)):
         for name, (value, origin) in layer.items():
             values[name], origins[name] = value, origin
+    if origins["most_replicates"] == "default" != origins["replicates"]:
+        values["most_replicates"], origins["most_replicates"] = values["replicates"], origins["replicates"]
     return ResolvedOptions(options=RunOptions(**values), origins=origins)
 
 

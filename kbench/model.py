@@ -137,6 +137,19 @@ class Estimate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Timed:
+    """One sample as both sides saw it, in nanoseconds for all its calls together."""
+
+    claimed_ns: float
+    enqueue_ns: float
+    window_ns: float
+    idle_ns: float
+    """What it took the judge to get something done on the device before it asked for anything (CPU: 0)."""
+    queued: bool
+    """Whether all the work was queued before the inputs came."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sample:
     """One timed call (or batch of calls) of one side, as the worker and the judge saw it."""
 

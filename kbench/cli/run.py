@@ -31,8 +31,11 @@ _PASSIVE = "OMP_WAIT_POLICY"
 @click.option("-k", "select", metavar="EXPR", help="Only pairs whose id matches, e.g. 'groupnorm and not naive'.")
 @click.option("--list", "list_only", is_flag=True, help="Show the plan and stop.")
 @click.option("--baseline", "baselines", metavar="NAMES", help="eager (always), compile.")
-@click.option("--quick", is_flag=True, default=None, help="3 replicates instead of 5.")
-@click.option("--rigorous", is_flag=True, default=None, help="10 replicates instead of 5.")
+@click.option("--quick", is_flag=True, default=None, help="3 replicates, whatever they show.")
+@click.option(
+    "--rigorous", is_flag=True, default=None,
+    help="10 replicates (default: 5, and 5 more where the interval is wider than 1% to either side).",
+)  # fmt: skip
 @click.option("--jobs", type=int, metavar="N", help="Builds at once.")
 @click.option("--timeout", "timeout_s", type=float, metavar="S", help="Seconds for each call and import.")
 @click.option("--build-timeout", "build_timeout_s", type=float, metavar="S", help="Seconds for each build.")

@@ -1,4 +1,7 @@
-"""One timing at a time on a machine: a lock that vanishes with its holder."""
+"""One timing at a time: locks that vanish with their holder, the same files for every user of a machine.
+
+A run on the CPU has the machine to itself. Runs on CUDA share it, one on each device.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,52 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kbench.errors import InfraError
+from kbench.model import Device
+
+_FOLDER = Path("/tmp")  # not TMPDIR: two runs must mean the same file
+_FOR_ALL = 0o666
 
 
 @contextmanager
-def machine_lock(*, waiting: Callable[[str], None]) -> Iterator[None]:
-    """Hold this user's lock on timing here; `waiting` hears once when another run has it first.
+def timing_lock(
+    device: Device, index: int, *, waiting: Callable[[str], None], folder: Path = _FOLDER
+) -> Iterator[None]:
+    """Hold the right to time on a device; `waiting` hears once when another run has it first.
 
-    Raises InfraError where no lock file can be made.
+    Raises InfraError where a lock file can be neither opened nor made.
     """
-    path = Path("/tmp") / f"kbench-{os.geteuid()}.lock"  # not TMPDIR: two runs must mean the same file
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise InfraError("cannot lock this machine for timing", where=str(path), why=error.strerror) from error
+    with _locked(folder / "kbench.lock", alone=device is Device.CPU, waiting=waiting):
+        if device is Device.CPU:
+            yield
+            return
+        with _locked(folder / f"kbench-cuda{index}.lock", alone=True, waiting=waiting):
+            yield
+
+
+@contextmanager
+def _locked(path: Path, *, alone: bool, waiting: Callable[[str], None]) -> Iterator[None]:
+    kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+    descriptor = _opened(path)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             waiting("waiting for another kbench run on this machine to end")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, kind)
         yield
     finally:
         os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    """A file of whoever came first. Linux lets nobody *create* over another's file in /tmp, so opening comes first."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        try:
+            return os.open(path, flags)
+        except FileNotFoundError:
+            descriptor = os.open(path, flags | os.O_CREAT, _FOR_ALL)
+            os.fchmod(descriptor, _FOR_ALL)  # whatever the umask
+            return descriptor
+    except OSError as error:
+        raise InfraError("cannot lock this machine for timing", where=str(path), why=error.strerror) from error

@@ -23,7 +23,8 @@ from kbench.judge.reference import Reference
 from kbench.judge.stream import Stream
 from kbench.measure import physics
 from kbench.measure.checks import TimedOutputWrong
-from kbench.measure.pair import BaselineFailed, Bench, Disturbed, SideSpec, take_samples
+from kbench.measure.live import BaselineFailed, Bench, Disturbed, LiveBackend, SideSpec
+from kbench.measure.replicates import Effort, take_samples
 from kbench.measure.sampling import Budget
 from kbench.measure.summary import summarise
 from kbench.measure.window import CPU_SLACK, CUDA_SLACK, SOLUTION, TRUSTED_SIDE
@@ -45,7 +46,7 @@ class Settings:
     hiring: Hiring
     seeds: SeedSource
     baselines: tuple[str, ...]
-    replicates: int
+    effort: Effort
     blocks: int
     min_samples: int
     min_block_ms: float
@@ -123,8 +124,7 @@ def _examine(job: Job, build: Build, settings: Settings, findings: _Findings) ->
         del first, asked
         bench = Bench(
             reference=reference, desk=desk, stream=stream, question=timed, hiring=settings.hiring, seeds=settings.seeds,
-            budget=_budget(settings, desk, device), slack=CPU_SLACK if device.type == "cpu" else CUDA_SLACK,
-            replicates=settings.replicates, history=history,
+            history=history,
         )  # fmt: skip
         _measure(job, build, settings, bench, findings)
 
@@ -164,7 +164,11 @@ def _measure(job: Job, build: Build, settings: Settings, bench: Bench, findings:
         settings.stage(job.solution.id, f"timing {replicate + 1}/{of}")
 
     try:
-        taken = take_samples(bench, specs, progress=progress)
+        taken = take_samples(
+            LiveBackend(bench, specs), [spec.name for spec in specs], effort=settings.effort, progress=progress,
+            budget=_budget(settings, bench.desk, bench.reference.device),
+            slack=CPU_SLACK if job.device is Device.CPU else CUDA_SLACK,
+        )  # fmt: skip
     except WorkerFailed as failed:
         findings.verdict = failed.verdict
         return

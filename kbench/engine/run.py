@@ -17,7 +17,7 @@ from kbench.build.cache import BuildCache
 from kbench.build.toolchain import Toolchain, detect
 from kbench.config import RunOptions
 from kbench.engine.events import Listener
-from kbench.engine.lock import machine_lock
+from kbench.engine.lock import timing_lock
 from kbench.errors import InfraError, NothingToDo, UsageError
 from kbench.machine.environment import Available, describe, probe, resolve_device
 from kbench.machine.inventory import take_inventory, usable_cores
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from kbench.build.service import Build, BuildRoom
     from kbench.remote.hire import Hiring
 
-_FIXED_BY_RUN = ("device", "size", "baselines", "replicates", "blocks", "min_samples", "min_block_ms", "sanitize")
+_FIXED_BY_RUN = (
+    "device", "size", "baselines", "replicates", "most_replicates", "blocks", "min_samples", "min_block_ms", "sanitize",
+)  # fmt: skip
 """Options that a resumed run cannot change: its records would not belong together."""
 _KEPT = ("problems", "solutions", "select", "jobs", "timeout_s", "build_timeout_s", "memory_limit_gb", *_FIXED_BY_RUN)
 """Options that a run's `run.yaml` keeps. Folders of this machine and the seed stay out of it."""
@@ -120,7 +122,7 @@ def stored_options(options: RunOptions) -> dict[str, Any]:
 def execute(prepared: Prepared, store: RunStore, listener: Listener) -> None:
     """Bring every planned pair to its record and write the tables. An interrupt leaves a valid run behind."""
     try:
-        with machine_lock(waiting=listener.note):
+        with timing_lock(prepared.device, prepared.device_index, waiting=listener.note):
             _execute_jobs(prepared, store, listener)
     finally:
         store.write_tables()
@@ -136,12 +138,13 @@ def _execute_jobs(prepared: Prepared, store: RunStore, listener: Listener) -> No
         from kbench.engine.pair import Settings
         from kbench.engine.pipeline import run_jobs
         from kbench.judge.cases import SeedSource
+        from kbench.measure.replicates import Effort
 
         settings = Settings(
             hiring=hiring,
             seeds=SeedSource(options.seed),
             baselines=options.baselines,
-            replicates=options.replicates,
+            effort=Effort(replicates=options.replicates, most_replicates=options.most_replicates),
             blocks=options.blocks,
             min_samples=options.min_samples,
             min_block_ms=options.min_block_ms,

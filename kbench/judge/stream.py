@@ -1,149 +1,29 @@
-"""The one kind of call there is: fresh inputs, release, wait, glimpse at the outputs. The window is the judge's own.
-
-On the CPU the worker stands still while the inputs are laid out; the window runs from when it may go on to the end of
-the glimpse. On CUDA the worker first puts all its work on a stream that a gate holds; only then are the inputs laid
-out, in one stroke, and the window runs from that stroke to the end of the glimpse, with the opening of the gate in
-between. So neither messages nor launches are in it, and nothing can be computed ahead: the inputs were not there. A
-forward that waits for the device by itself never gets to queue its work; the gate then opens without it.
-"""
+"""Samples of one worker after the other, over one desk, and what they delivered."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 
-from kbench.judge.desk import Desk, Glimpse, Refusal
+from kbench.judge.clock import Sampled, clock_for
+from kbench.judge.desk import Desk, Refusal
 from kbench.judge.reference import Drawn
-from kbench.page import Page
-from kbench.protocol import Answer
 from kbench.remote.link import WorkerLink
-
-_FLUSH_TIMES_L2 = 2
-_PATIENCE_S = 0.02
-"""For the worker to queue its work. A forward that needs longer, or never does, is timed from its inputs on."""
-_LAST_WORD_S = 0.05
-"""For the answer of a worker whose time is up."""
-_LOOK_S = 2e-4
-"""How often the connection is looked at while the page is watched: a worker may die, or fail."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timed:
-    """One sample as both sides saw it, in nanoseconds for all its calls together."""
-
-    claimed_ns: float
-    enqueue_ns: float
-    window_ns: float
-    idle_ns: float
-    """What it took the judge to get something done on the device before it asked for anything (CPU: 0)."""
-    queued: bool
-    """Whether all the work was queued before the inputs came."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampled:
-    """A sample that was taken. Its outputs lie on the desk until the next one."""
-
-    timed: Timed
-    answer: Answer
-    glimpse: Glimpse
-    calls: int
 
 
 class Stream:
-    """Samples of one worker after the other, over one desk."""
+    """Everything a worker is ever asked to compute goes through here."""
 
     def __init__(self, desk: Desk, device: torch.device) -> None:
         self.desk = desk
-        self._device = device
-        self._flush: torch.Tensor | None = None
-        if device.type == "cuda":
-            size = _FLUSH_TIMES_L2 * torch.cuda.get_device_properties(device).L2_cache_size
-            self._flush = torch.empty(size, dtype=torch.uint8, device=device)
+        self._clock = clock_for(desk, device)
 
     def sample(self, link: WorkerLink, sets: Sequence[Drawn], *, timeout_s: float | None = None) -> Sampled:
         """One forward on each of `sets` (at most as many as the desk has). Raises WorkerFailed."""
-        page = self.desk.page
-        take = self._sample_on_host if page is None else self._sample_on_device
-        return take(link, sets, link.deadlines.call_s if timeout_s is None else timeout_s)
+        return self._clock.sample(link, sets, link.deadlines.call_s if timeout_s is None else timeout_s)
 
     def outputs(self, sampled: Sampled) -> Refusal | list[list[torch.Tensor]]:
         """Private copies of what the last sample delivered, call by call, or why they are not acceptable."""
         answer = sampled.answer
         return self.desk.take_outputs(answer.structure, answer.forms, sampled.glimpse, calls=sampled.calls)
-
-    def _sample_on_host(self, link: WorkerLink, sets: Sequence[Drawn], timeout_s: float) -> Sampled:
-        link.prepare(calls=len(sets))
-        link.freeze()
-        self.desk.put_inputs(sets)
-        places = self.desk.aim(len(sets))
-        start = time.perf_counter_ns()
-        link.begin_sample(calls=len(sets), gate=0)
-        answer = link.end_sample(expected=self.desk.outputs, structure=self.desk.structure, timeout_s=timeout_s)
-        glimpse = self.desk.glimpse(places)
-        window_ns = time.perf_counter_ns() - start
-        return _sampled(answer, glimpse, len(sets), window_ns=window_ns, idle_ns=0, queued=True)
-
-    def _sample_on_device(self, link: WorkerLink, sets: Sequence[Drawn], timeout_s: float) -> Sampled:
-        page, number = self.desk.page, next(self.desk.numbers)
-        assert page is not None and self._flush is not None
-        places = self.desk.aim(len(sets))
-        staged = self.desk.stage_inputs(sets)
-        link.prepare(calls=len(sets))
-        idle_ns = self._time_to_get_through(self._flush)
-        link.begin_sample(calls=len(sets), gate=number)
-        queued = _watch(lambda: page.is_queued(number), link, _PATIENCE_S)
-        start = time.perf_counter_ns()
-        self._lay_out(staged, page, number)
-        in_time = _watch(lambda: page.is_done(number), link, timeout_s) or link.has_news()
-        glimpse = self.desk.glimpse(places)
-        window_ns = time.perf_counter_ns() - start
-        left_s = timeout_s if in_time else _LAST_WORD_S
-        answer = link.end_sample(expected=self.desk.outputs, structure=self.desk.structure, timeout_s=left_s)
-        return _sampled(answer, glimpse, len(sets), window_ns=window_ns, idle_ns=idle_ns, queued=queued)
-
-    def _lay_out(self, staged: torch.Tensor, page: Page, number: int) -> None:
-        """Inputs, a cold L2, and the gate. Whatever goes wrong, the worker's stream is not left standing."""
-        try:
-            self.desk.put_staged(staged)
-            if self._flush is not None:
-                self._flush.zero_()
-            torch.cuda.synchronize(self._device)
-        finally:
-            page.open_gate(number)
-
-    def _time_to_get_through(self, tensor: torch.Tensor) -> int:
-        torch.cuda.synchronize(self._device)
-        start = time.perf_counter_ns()
-        tensor[:1].zero_()
-        torch.cuda.synchronize(self._device)
-        return time.perf_counter_ns() - start
-
-
-def _sampled(
-    answer: Answer, glimpse: Glimpse, calls: int, *, window_ns: int, idle_ns: int, queued: bool
-) -> Sampled:
-    timed = Timed(
-        claimed_ns=answer.total_ns,
-        enqueue_ns=answer.enqueue_ns,
-        window_ns=float(window_ns),
-        idle_ns=float(idle_ns),
-        queued=queued,
-    )
-    return Sampled(timed=timed, answer=answer, glimpse=glimpse, calls=calls)
-
-
-def _watch(happened: Callable[[], bool], link: WorkerLink, timeout_s: float) -> bool:
-    """Wait until it happened, the worker says something (an answer, a failure, its end), or time is up."""
-    deadline = time.perf_counter() + timeout_s
-    look = time.perf_counter() + _LOOK_S
-    while not happened():
-        now = time.perf_counter()
-        if now >= look:
-            if now >= deadline or link.has_news():
-                return happened()
-            look = now + _LOOK_S
-    return True

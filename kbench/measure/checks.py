@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from kbench.judge.cases import SeedSource
+from kbench.judge.clock import Sampled
 from kbench.judge.desk import Refusal
 from kbench.judge.judging import Question, ask, check_answer, check_memory, following, inspect
 from kbench.judge.reference import Drawn, Reference
-from kbench.judge.stream import Sampled, Stream
+from kbench.judge.stream import Stream
 from kbench.model import Status, Verdict
 from kbench.remote.link import WorkerLink
 

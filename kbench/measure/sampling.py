@@ -7,10 +7,9 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
-from kbench.judge.stream import Timed
-from kbench.model import Sample
+from kbench.measure.backend import AnySide, Side
+from kbench.model import Sample, Timed
 
 _WARM_UP_CALLS = 40
 _WARM_UP_NS = 3e9
@@ -24,23 +23,6 @@ _DIGITS = 3
 """Of a nanosecond per call: no clock here has more to say, and the samples' file stays small."""
 _LEAST_TIME_NS = 1e-3
 """What a claim of nothing counts as: ratios need a positive time, and the floor rejects it."""
-
-
-class Side(Protocol):
-    """One process to be timed: `solution`, or a baseline."""
-
-    name: str
-
-    def sample(self, *, calls: int) -> Timed:
-        """Time `calls` calls together, each on new inputs."""
-        ...
-
-    def rest(self) -> None:
-        """Stand still until the next sample: another side is timed."""
-        ...
-
-
-AnySide = TypeVar("AnySide", bound=Side)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ class Taken:
 def summarise(taken: Taken, *, baselines: Sequence[str], floor: float | None) -> tuple[Measurement, tuple[float, ...]]:
     """The measurement that follows from the samples, and d_p of every replicate (against eager)."""
     samples = taken.samples
-    logs = {name: _log_ratios(samples, name) for name in baselines}
+    logs = {name: log_ratios(samples, name) for name in baselines}
     estimates = {name: stats.speedup_estimate(values) for name, values in logs.items()}
     time_ms = _median_ms(samples, SOLUTION)
     further = {n: _further(_median_ms(samples, n), e) for n, e in estimates.items() if n != TRUSTED_SIDE}
@@ -49,7 +49,8 @@ def _further(time_ms: float, estimate: Estimate) -> Mapping[str, float]:
     }  # fmt: skip
 
 
-def _log_ratios(samples: Sequence[Sample], baseline: str) -> tuple[float, ...]:
+def log_ratios(samples: Sequence[Sample], baseline: str) -> tuple[float, ...]:
+    """d_p of each replicate: ln(time of `baseline` / time of the solution)."""
     replicates = sorted({sample.replicate for sample in samples})
     return tuple(
         stats.replicate_log_ratio(_blocks(samples, baseline, p), _blocks(samples, SOLUTION, p)) for p in replicates

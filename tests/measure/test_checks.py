@@ -13,9 +13,9 @@ from judge.judge_factory import functional, layered
 from judge.near_worker import Court, court
 from torch import nn
 
+from kbench.judge.clock import Sampled
 from kbench.judge.judging import Question
 from kbench.judge.reference import Drawn
-from kbench.judge.stream import Sampled
 from kbench.measure.checks import Checks, TimedOutputWrong
 from kbench.remote.link import WorkerLink
 

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from kbench.judge.stream import Timed
 from kbench.measure.sampling import Budget, samples_of, take_replicate, warm_up
-from kbench.model import Sample
+from kbench.model import Sample, Timed
 
 
 def budget(**changes: Any) -> Budget:

@@ -1,4 +1,4 @@
-"""Measure a solution against its baselines: replicates of fresh processes on the same buffers, and what follows."""
+"""Workers as sides: fresh processes on the same buffers, their inputs, their checks, and whose fault a failure is."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from dataclasses import dataclass, field
 import torch
 
 from kbench.judge.cases import SeedSource
+from kbench.judge.clock import Sampled
 from kbench.judge.desk import Desk
 from kbench.judge.judging import Question
 from kbench.judge.reference import Drawn, Reference
-from kbench.judge.stream import Sampled, Stream, Timed
+from kbench.judge.stream import Stream
 from kbench.measure.checks import Checks
-from kbench.measure.sampling import Budget, in_step, samples_of, take_replicate, warm_up
-from kbench.measure.summary import Taken
-from kbench.measure.window import SOLUTION, Slack, bound_by_window
-from kbench.model import Sample, Status, Verdict
+from kbench.measure.window import SOLUTION
+from kbench.model import Status, Timed, Verdict
 from kbench.remote.hire import Hiring, Post, hire
 from kbench.remote.link import WorkerFailed, WorkerLink
 
@@ -59,9 +58,6 @@ class Bench:
     """The case whose state both sides begin with, and whose tolerance timed outputs are held to."""
     hiring: Hiring
     seeds: SeedSource
-    budget: Budget
-    slack: Slack
-    replicates: int
     history: bool
     """Whether an output depends on the calls before it: the state is then set before each sample."""
 
@@ -115,46 +111,51 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def take_samples(bench: Bench, specs: Sequence[SideSpec], *, progress: Callable[[int, int], None]) -> Taken:
-    """All replicates' samples, and the number of timed calls whose output was compared with the oracle.
+class LiveBackend:
+    """Hires workers for one pair."""
 
-    Raises WorkerFailed, TimedOutputWrong or Disturbed for the solution's own faults, BaselineFailed for ours.
-    """
-    samples: list[Sample] = []
-    question, verified = bench.question, 0
-    for replicate in range(bench.replicates):
-        progress(replicate, bench.replicates)
-        order = list(specs) if replicate % 2 == 0 else list(reversed(specs))
+    def __init__(self, bench: Bench, specs: Sequence[SideSpec]) -> None:
+        self._bench = bench
+        self._specs = {spec.name: spec for spec in specs}
+        self._question = bench.question
+
+    @contextlib.contextmanager
+    def staffed(self, names: Sequence[str]) -> Iterator[list[LiveSide]]:
+        """Raises WorkerFailed for the solution's own faults, BaselineFailed for ours."""
         with contextlib.ExitStack() as stack:
-            sides = [_start(bench, spec, question, stack) for spec in order]
-            paces = in_step({side.name: warm_up(side, bench.budget) for side in sides})
-            pace = paces[SOLUTION]
-            checks = Checks(
-                bench.reference, bench.stream, bench.seeds, question,
-                samples=samples_of(pace, bench.budget), calls=pace.calls, sides=sides, history=bench.history,
-            )  # fmt: skip
-            samples += take_replicate(
-                replicate, sides, paces=paces, budget=bench.budget, after=_Guard(checks).after
-            )
-            verified += checks.done
-            question = checks.question
-    bounded = bound_by_window(samples, bench.slack)
-    timed = sum(sample.calls for sample in bounded if sample.side == SOLUTION)
-    return Taken(samples=tuple(bounded), timed_calls=timed, verified_calls=verified)
+            yield [_start(self._bench, self._specs[name], self._question, stack) for name in names]
+
+    def follow(self, sides: Sequence[LiveSide], *, samples: int, calls: int) -> Guard:
+        bench = self._bench
+        checks = Checks(
+            bench.reference, bench.stream, bench.seeds, self._question,
+            samples=samples, calls=calls, sides=sides, history=bench.history,
+        )  # fmt: skip
+        return Guard(checks, self._keep)
+
+    def _keep(self, question: Question) -> None:
+        """The next replicate begins with the parameters that this one has changed to."""
+        self._question = question
 
 
-class _Guard:
+class Guard:
     """Follows every sample: checks the solution's outputs, and that it leaves the device alone on others' turns."""
 
-    def __init__(self, checks: Checks) -> None:
+    def __init__(self, checks: Checks, keep: Callable[[Question], None]) -> None:
         self._checks = checks
+        self._keep = keep
         self._idle_ns: list[float] = []
+
+    @property
+    def verified(self) -> int:
+        return self._checks.done
 
     def after(self, side: LiveSide, number: int) -> None:
         """Raises TimedOutputWrong, Disturbed, WorkerFailed."""
         assert side.last is not None
         if side.name == SOLUTION:
             self._checks.after(side, number)
+            self._keep(self._checks.question)
             return
         self._idle_ns.append(side.last.timed.idle_ns)
         if len(self._idle_ns) >= 5 and statistics.median(self._idle_ns) > _BUSY_NS:

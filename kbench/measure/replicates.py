@@ -1,0 +1,56 @@
+"""Measure a pair: replicates of fresh sides, as many as its interval needs. Knows sides by their protocol only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from kbench import stats
+from kbench.measure.backend import AnySide, Backend
+from kbench.measure.sampling import Budget, in_step, samples_of, take_replicate, warm_up
+from kbench.measure.summary import Taken, log_ratios
+from kbench.measure.window import SOLUTION, TRUSTED_SIDE, Slack, bound_by_window
+from kbench.model import Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How many pairs of fresh processes to measure."""
+
+    replicates: int
+    most_replicates: int
+    """Where the interval is still wide after `replicates`; never fewer than those."""
+
+
+def take_samples(
+    backend: Backend[AnySide],
+    names: Sequence[str],
+    *,
+    effort: Effort,
+    budget: Budget,
+    slack: Slack,
+    progress: Callable[[int, int], None],
+) -> Taken:
+    """All replicates' samples of the sides `names` (the solution's, eager's, further baselines'), bounded.
+
+    Which side starts first alternates. `progress(replicate, of)` is told before each. Raises what the backend and
+    its follower raise.
+    """
+    samples: list[Sample] = []
+    verified, replicate, wanted = 0, 0, effort.replicates
+    while replicate < wanted:
+        progress(replicate, wanted)
+        order = list(names) if replicate % 2 == 0 else list(reversed(names))
+        with backend.staffed(order) as sides:
+            paces = in_step({side.name: warm_up(side, budget) for side in sides})
+            pace = paces[SOLUTION]
+            follower = backend.follow(sides, samples=samples_of(pace, budget), calls=pace.calls)
+            samples += take_replicate(replicate, sides, paces=paces, budget=budget, after=follower.after)
+            verified += follower.verified
+        replicate += 1
+        if replicate == effort.replicates < effort.most_replicates:
+            d = log_ratios(bound_by_window(samples, slack), TRUSTED_SIDE)
+            wanted = effort.most_replicates if stats.wants_more(d) else wanted
+    bounded = bound_by_window(samples, slack)
+    timed = sum(sample.calls for sample in bounded if sample.side == SOLUTION)
+    return Taken(samples=tuple(bounded), timed_calls=timed, verified_calls=verified)
