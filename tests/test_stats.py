@@ -59,6 +59,12 @@ def test_identical_replicates_leave_no_width() -> None:
     assert found.low == found.value == found.high
 
 
+@given(st.lists(st.floats(-3, 3), min_size=2, max_size=12))
+def test_the_variance_is_that_of_the_standard_library(d: list[float]) -> None:
+    found = stats.log_mean(d).variance
+    assert found == pytest.approx(statistics.variance(d) / len(d), rel=1e-12, abs=1e-30)
+
+
 def test_two_wild_replicates_do_not_overflow() -> None:
     assert stats.speedup_estimate([-300.0, 300.0]).high == math.inf
 
