@@ -133,6 +133,51 @@ def test_replicates_that_are_not_finite_are_refused() -> None:
         stats.wants_more([math.nan] * 5)
 
 
+# --- two modes ---
+
+TWO_MODES = (0.400, 0.401, 0.402, 0.399, 0.450, 0.451, 0.449, 0.452)
+
+
+def test_two_modes_are_seen_in_any_order() -> None:
+    assert stats.is_bimodal(TWO_MODES)
+    assert stats.is_bimodal([*TWO_MODES[::2], *TWO_MODES[1::2]])
+    assert stats.is_bimodal([-x for x in TWO_MODES])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (),
+        (0.4, 0.4, 0.5, 0.5),
+        (0.4,) * 10,
+        (0.40, 0.41, 0.42, 0.43, 0.44, 0.45, 0.46, 0.47),
+        (*TWO_MODES[:4], 0.398, 0.400, 0.9),
+    ],
+    ids=["none", "too few", "all the same", "evenly spread", "one outlier"],
+)
+def test_what_is_not_two_modes(values: tuple[float, ...]) -> None:
+    assert not stats.is_bimodal(values)
+
+
+def test_neighbouring_readings_of_a_clock_are_no_modes() -> None:
+    values = [0.4000, 0.4006] * 5
+    assert not stats.is_bimodal(values)
+    assert stats.is_bimodal(values, least_apart=0.0005)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_modes_of_what_is_not_finite(bad: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        stats.is_bimodal([0.1, 0.2, 0.1, 0.2, bad])
+
+
+@given(st.lists(st.floats(-1, 1), min_size=5, max_size=60), st.floats(-5, 5))
+def test_modes_do_not_depend_on_the_speedup(values: list[float], shift: float) -> None:
+    gap = 0.2
+    apart = [*values, *(x + 100 for x in values)]
+    assert stats.is_bimodal(apart, least_apart=gap) == stats.is_bimodal([x + shift for x in apart], least_apart=gap)
+
+
 def test_two_wild_replicates_do_not_overflow() -> None:
     assert stats.speedup_estimate([-300.0, 300.0]).high == math.inf
 
