@@ -42,6 +42,8 @@ class Answer:
     outcome: Outcome
     regressed: frozenset[int]
     """Numbers of the rows that it called slower."""
+    fell: int
+    """How many rows' speedups were at least 5% lower, significantly or not."""
 
 
 def answers(world: World, rng: np.random.Generator, *, pairs: int) -> Iterator[Answer]:
@@ -56,7 +58,8 @@ def answers(world: World, rng: np.random.Generator, *, pairs: int) -> Iterator[A
         old, new = run_of(d[0], "old"), run_of(d[1], "new")
         comparison = compare_runs(old, new)
         regressed = frozenset(int(row.solution) for row in comparison.having(Change.REGRESSED))
-        yield Answer(outcome=gate(comparison).outcome, regressed=regressed)
+        fell = sum(row.change is not None and row.change <= -comparison.threshold for row in comparison.rows)
+        yield Answer(outcome=gate(comparison).outcome, regressed=regressed, fell=fell)
 
 
 def run_of(d: NDArray[np.float64], name: str) -> LoadedRun:

@@ -12,7 +12,7 @@ from simulation import study
 from simulation.fast import generator
 from simulation.gates import World, answers, run_of
 
-_SMALL, _RUN = 30, 31
+_SMALL, _RUN, _LOUD = 30, 31, 32
 
 
 def figures(name: str) -> study.GateFigures:
@@ -38,6 +38,15 @@ def test_few_rows_are_as_quiet_and_as_keen(rows: int) -> None:
     small = dataclasses.replace(study.FULL, false_alarms=200, power=100)
     assert study.gate_figures(f"{rows} rows, unchanged", draws=small).not_passed <= 0.02
     assert study.gate_figures(f"{rows} rows, one slower by 8%", draws=small).found >= 0.9
+
+
+def test_in_loud_noise_it_is_holm_that_keeps_the_gate_quiet() -> None:
+    """At 0.5% and 1% the threshold alone would do. At 2% and 2% a row in a hundred falls by 5% by chance."""
+    loud = dataclasses.replace(study.FULL, false_alarms=200)
+    assert study.gate_figures("100 rows, unchanged, noise 2% and 2%", draws=loud).not_passed <= 0.05
+    world = study.WORLDS["100 rows, unchanged, noise 2% and 2%"]
+    told = list(answers(world, generator(_LOUD), pairs=40))
+    assert sum(bool(answer.regressed) for answer in told) <= 4 < 20 < sum(answer.fell > 0 for answer in told)
 
 
 def test_rows_that_moved_do_not_hide_one_another_nor_blame_others() -> None:
