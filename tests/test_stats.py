@@ -59,6 +59,125 @@ def test_identical_replicates_leave_no_width() -> None:
     assert found.low == found.value == found.high
 
 
+def test_later_replicates_narrow_the_interval_but_do_not_say_how_sure_it_is() -> None:
+    d = [0.1, 0.2, 0.3]
+    found = stats.speedup_estimate([*d, 0.9], first=3)
+    half = 4.302652729911275 * 0.1 / math.sqrt(4)
+    assert found.value == pytest.approx(math.exp(1.5 / 4))
+    assert found.low == pytest.approx(math.exp(1.5 / 4 - half))
+    assert stats.speedup_estimate(d, first=3) == stats.speedup_estimate(d, first=9) == stats.speedup_estimate(d)
+    assert stats.speedup_estimate([*d, 0.9], first=1).high == math.inf
+
+
+@pytest.mark.parametrize("first", [0, -1])
+def test_the_spread_of_no_replicates_is_refused(first: int) -> None:
+    with pytest.raises(ValueError, match="replicates"):
+        stats.speedup_estimate([0.1, 0.2], first=first)
+
+
+@given(st.lists(st.floats(-3, 3), min_size=2, max_size=12))
+def test_the_variance_is_that_of_the_standard_library(d: list[float]) -> None:
+    found = stats.log_mean(d).variance
+    assert found == pytest.approx(statistics.variance(d) / len(d), rel=1e-12, abs=1e-30)
+
+
+# --- how many replicates ---
+
+SPREAD = (-0.01, -0.005, 0.0, 0.005, 0.01)
+"""Standard deviation 0.79%: half-width t(.975, 4) * 0.79% / sqrt(5) = 0.98%."""
+
+
+def scaled(factor: float, *more: float) -> list[float]:
+    return [0.4 + factor * x for x in (*SPREAD, *more)]
+
+
+@pytest.mark.parametrize("count", range(5))
+def test_five_replicates_are_always_wanted(count: int) -> None:
+    assert stats.wants_more([0.4] * count)
+
+
+@pytest.mark.parametrize(("factor", "wanted"), [(0.0, False), (1.0, False), (1.02, True), (10.0, True)])
+def test_more_are_wanted_while_the_interval_is_wider_than_a_percent(factor: float, wanted: bool) -> None:
+    assert stats.wants_more(scaled(factor)) is wanted
+    estimate = stats.speedup_estimate(scaled(factor))
+    assert (estimate.high / estimate.value > 1.01) is wanted
+
+
+def test_ten_are_enough() -> None:
+    assert stats.wants_more(scaled(10, 0, 0, 0, 0))
+    assert not stats.wants_more(scaled(10, 0, 0, 0, 0, 0))
+    assert stats.wants_more(scaled(10, 0, 0, 0, 0, 0), most=11)
+    assert not stats.wants_more([0.4], most=1)
+
+
+def test_the_width_asked_for_counts() -> None:
+    assert not stats.wants_more(scaled(3), half_width=0.05)
+    assert stats.wants_more(scaled(0.5), half_width=0.001)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=5, max_size=9), st.floats(-3, 3))
+def test_neither_the_speedup_nor_a_later_value_is_looked_at(later: list[float], shift: float) -> None:
+    """Only the spread of the first five and the number of replicates: what else would bend the interval."""
+    d = scaled(1.2, *(0.0 for _ in later[5:]))
+    other = [x + shift for x in d[:5]] + later[5:]
+    assert stats.wants_more(other) is stats.wants_more(d)
+
+
+def test_more_replicates_are_wanted_only_until_they_suffice() -> None:
+    wanted = [stats.wants_more(scaled(1.25, *[0.0] * more)) for more in range(5)]
+    assert wanted == [True, True, True, False, False]  # 1.25 * 0.98% * sqrt(5 / 8) < 1%
+
+
+def test_replicates_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        stats.wants_more([math.nan] * 5)
+
+
+# --- two modes ---
+
+TWO_MODES = (0.400, 0.401, 0.402, 0.399, 0.450, 0.451, 0.449, 0.452)
+
+
+def test_two_modes_are_seen_in_any_order() -> None:
+    assert stats.is_bimodal(TWO_MODES)
+    assert stats.is_bimodal([*TWO_MODES[::2], *TWO_MODES[1::2]])
+    assert stats.is_bimodal([-x for x in TWO_MODES])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (),
+        (0.4, 0.4, 0.5, 0.5),
+        (0.4,) * 10,
+        (0.40, 0.41, 0.42, 0.43, 0.44, 0.45, 0.46, 0.47),
+        (*TWO_MODES[:4], 0.398, 0.400, 0.9),
+    ],
+    ids=["none", "too few", "all the same", "evenly spread", "one outlier"],
+)
+def test_what_is_not_two_modes(values: tuple[float, ...]) -> None:
+    assert not stats.is_bimodal(values)
+
+
+def test_neighbouring_readings_of_a_clock_are_no_modes() -> None:
+    values = [0.4000, 0.4006] * 5
+    assert not stats.is_bimodal(values)
+    assert stats.is_bimodal(values, least_apart=0.0005)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_modes_of_what_is_not_finite(bad: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        stats.is_bimodal([0.1, 0.2, 0.1, 0.2, bad])
+
+
+@given(st.lists(st.floats(-1, 1), min_size=5, max_size=60), st.floats(-5, 5))
+def test_modes_do_not_depend_on_the_speedup(values: list[float], shift: float) -> None:
+    gap = 0.2
+    apart = [*values, *(x + 100 for x in values)]
+    assert stats.is_bimodal(apart, least_apart=gap) == stats.is_bimodal([x + shift for x in apart], least_apart=gap)
+
+
 def test_two_wild_replicates_do_not_overflow() -> None:
     assert stats.speedup_estimate([-300.0, 300.0]).high == math.inf
 

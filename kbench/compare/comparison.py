@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -218,7 +219,7 @@ def _doubts(run: LoadedRun) -> list[str]:
         f"{run.path}: {record.id}: speedup and replicate_log_ratios disagree; the speedup is used"
         for record in run.records.values()
         if record.speedup and record.replicate_log_ratios and record.status is Status.CORRECT
-        and abs(stats.log_mean(record.replicate_log_ratios).mean - math.log(record.speedup)) > _DISAGREEMENT
+        and abs(statistics.fmean(record.replicate_log_ratios) - math.log(record.speedup)) > _DISAGREEMENT
     ]  # fmt: skip
 
 
@@ -231,15 +232,15 @@ def _noise(pairs: Sequence[_Pair]) -> list[stats.RunNoise]:
     """
     plain = [stats.difference(pair.old, pair.new) for pair in pairs]
     usable = [index for index, pair in enumerate(pairs) if pair.row.unchanged and plain[index].variance is not None]
-
-    def without(left_out: int | None) -> stats.RunNoise:
-        kept = [plain[index] for index in usable if index != left_out]
-        return stats.run_noise([each.delta for each in kept], [each.variance or 0.0 for each in kept])
-
-    overall = without(None)
+    deltas = [plain[index].delta for index in usable]
+    variances = [plain[index].variance or 0.0 for index in usable]
+    overall = stats.run_noise(deltas, variances)
     if len(usable) > _LEAVE_ONE_OUT_ROWS:
         return [overall] * (len(pairs) + 1)
-    own = {index: without(index) for index in usable}
+    own = {
+        index: stats.run_noise(deltas[:at] + deltas[at + 1 :], variances[:at] + variances[at + 1 :])
+        for at, index in enumerate(usable)
+    }
     return [*(own.get(index, overall) for index in range(len(pairs))), overall]
 
 
