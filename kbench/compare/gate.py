@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from kbench.compare.comparison import Change, Comparison
+from kbench.compare.comparison import Comparison
+from kbench.compare.row import Change
 from kbench.errors import EXIT_FAILED, EXIT_OK, EXIT_UNDECIDED
 from kbench.model import Status
 from kbench.store.runs import LoadedRun

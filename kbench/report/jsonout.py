@@ -8,8 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kbench.compare.comparison import Comparison, Row
+from kbench.compare.comparison import Comparison
 from kbench.compare.gate import Gate
+from kbench.compare.row import Row
 from kbench.model import SCHEMA_VERSION, Estimate, Record
 from kbench.store.jsonl import plain
 from kbench.store.runs import LoadedRun

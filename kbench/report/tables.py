@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kbench.compare.comparison import Change, Comparison, Row
+from kbench.compare.comparison import Comparison
+from kbench.compare.row import Change, Row
 from kbench.model import Record, Status
 from kbench.report.text import (
     MISSING,

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from run_factory import ENVIRONMENT, make_record, make_run
 
-from kbench.compare.comparison import Change, Comparison, Row, compare_runs
+from kbench.compare.comparison import Comparison, compare_runs
+from kbench.compare.row import Change, Row
 from kbench.model import Record, Status
 
 BASE = (0.68, 0.69, 0.70, 0.71, 0.69)
