@@ -112,7 +112,9 @@ def log_mean(d: Sequence[float]) -> LogMean:
     mean = statistics.fmean(d)
     if len(d) == 1:
         return LogMean(mean=mean, variance=None, degrees=0.0)
-    return LogMean(mean=mean, variance=statistics.variance(d, mean) / len(d), degrees=len(d) - 1.0)
+    # Not statistics.variance: its exact fractions cost a comparison of 1,000 pairs 0.2 s.
+    squares = math.fsum((value - mean) ** 2 for value in d)
+    return LogMean(mean=mean, variance=squares / (len(d) - 1) / len(d), degrees=len(d) - 1.0)
 
 
 def log_mean_from_interval(estimate: Estimate, replicates: int) -> LogMean:

@@ -7,6 +7,7 @@ a pair that was correct and is not any more always is one. Pure: values in, valu
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -154,7 +155,7 @@ def _doubts(run: LoadedRun) -> list[str]:
         f"{run.path}: {record.id}: speedup and replicate_log_ratios disagree; the speedup is used"
         for record in run.records.values()
         if record.speedup and record.replicate_log_ratios and record.status is Status.CORRECT
-        and abs(stats.log_mean(record.replicate_log_ratios).mean - math.log(record.speedup)) > _DISAGREEMENT
+        and abs(statistics.fmean(record.replicate_log_ratios) - math.log(record.speedup)) > _DISAGREEMENT
     ]  # fmt: skip
 
 
