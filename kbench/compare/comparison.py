@@ -214,7 +214,7 @@ def _judged(row: Row, adjusted: float | None, threshold: float, evidence: Eviden
     twice = evidence.old == evidence.new
     return replace(
         row, verdict=Change.SAME if twice else verdict_of(found, adjusted, threshold),
-        change=math.expm1(found.delta), p_value=found.p_value, p_adjusted=adjusted,
+        change=stats.exp(found.delta) - 1, p_value=found.p_value, p_adjusted=adjusted,
         change_low=low if bounded else None, change_high=high if bounded and math.isfinite(high) else None,
         note="" if bounded else "too few replicates for an interval", evidence=evidence,
     )  # fmt: skip

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
+from kbench import stats
 from kbench.compare.comparison import Comparison
 from kbench.compare.row import Change, Row
 from kbench.model import Status
@@ -42,7 +41,7 @@ def _own_changes(row: Row) -> str:
     """`-20.0, +8.0%`: by how much the reference's and the solution's own times changed."""
     if row.delta_ln_reference is None or row.delta_ln_time is None:
         return MISSING
-    reference, solution = (percent(math.expm1(delta)) for delta in (row.delta_ln_reference, row.delta_ln_time))
+    reference, solution = (percent(stats.exp(delta) - 1) for delta in (row.delta_ln_reference, row.delta_ln_time))
     return f"{reference.removesuffix('%')}, {solution}"
 
 

@@ -96,8 +96,8 @@ def facts(explanation: Explanation) -> list[tuple[str, str]]:
         found += _test(explanation, evidence)
     if row.delta_ln_reference is not None and row.delta_ln_time is not None:
         found += [
-            ("reference's own change", f"{percent(math.expm1(row.delta_ln_reference))} in time"),
-            ("solution's own change", f"{percent(math.expm1(row.delta_ln_time))} in time"),
+            ("reference's own change", f"{percent(stats.exp(row.delta_ln_reference) - 1)} in time"),
+            ("solution's own change", f"{percent(stats.exp(row.delta_ln_time) - 1)} in time"),
         ]
     if explanation.at_threshold:
         found.append(("at the threshold", "D is the threshold itself: which side the truth is on, it cannot say"))
@@ -175,7 +175,7 @@ def _identity(old: Record, new: Record) -> list[tuple[str, str, str]]:
 def _replicates(d: Sequence[float]) -> list[str]:
     """Each d_p with its distance from the mean: `+0.68000  -1.4%`."""
     mean = sum(d) / len(d) if d else 0.0
-    return [f"{value:+.5f} {percent(math.expm1(value - mean)):>6}" for value in d]
+    return [f"{value:+.5f} {percent(stats.exp(value - mean) - 1):>6}" for value in d]
 
 
 def _at(values: Sequence[str], index: int) -> str:

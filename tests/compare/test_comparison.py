@@ -228,3 +228,8 @@ def test_nothing_in_common() -> None:
     comparison: Comparison = compare_runs(make_run([make_record("p/a")]), make_run([make_record("p/b")]))
     assert comparison.rows == comparison.measured == ()
     assert comparison.geometric_mean_ratio is None
+
+
+def test_wild_replicates_do_not_overflow() -> None:
+    row = compare_pair(make_record(d=(0.0, 1.0)), make_record(replicate_log_ratios=(-800.0, 800.0), speedup=1e300))
+    assert row.change is not None and row.change > 1e200

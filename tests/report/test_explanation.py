@@ -84,3 +84,11 @@ def test_a_run_of_one_replicate_is_owned_up_to() -> None:
     facts = dict(explanation.facts(explain(comparison, "softmax")))
     assert "stands in" in facts["unknown variance"]
     assert "+ unknown +" in facts["variance of D"]
+
+
+def test_wild_replicates_are_printed() -> None:
+    wild = make_record(replicate_log_ratios=(-800.0, 800.0), reference_ms=1e300)
+    comparison = compare_runs(make_run([make_record(reference_ms=1e-300)]), make_run([wild]))
+    explained = explain(comparison, "softmax")
+    assert "inf%" in dict(explanation.facts(explained))["reference's own change"]
+    assert any("inf%" in row[2] for row in explanation.runs_table(explained).rows)
