@@ -206,6 +206,8 @@ class RunNoise:
     degrees: float = 0.0
     rows: int = 0
     """Unchanged rows it was estimated from; 0 where there were too few and τ² = 0 was taken."""
+    left_out: tuple[int, ...] = ()
+    """Of these, by index, the outliers that did not count towards τ²."""
 
 
 def run_noise(deltas: Sequence[float], variances: Sequence[float]) -> RunNoise:
@@ -225,8 +227,10 @@ def run_noise(deltas: Sequence[float], variances: Sequence[float]) -> RunNoise:
     robust = math.sqrt(statistics.median(squares) / _CHI2_1_MEDIAN)
     cut = _TRIM_AT_SD * max(robust, math.sqrt(statistics.median(variances)))
     excess = [square - v for delta, square, v in zip(deltas, squares, variances, strict=True) if abs(delta) <= cut]
-    degrees = max(1.0, _DEGREES_PER_ROW * len(excess))
-    return RunNoise(variance=max(0.0, statistics.fmean(excess)), degrees=degrees, rows=len(deltas))
+    return RunNoise(
+        variance=max(0.0, statistics.fmean(excess)), degrees=max(1.0, _DEGREES_PER_ROW * len(excess)),
+        rows=len(deltas), left_out=tuple(i for i, delta in enumerate(deltas) if abs(delta) > cut),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,8 +246,8 @@ class Difference:
     """None where nothing is known about the noise; the interval is then unbounded."""
 
 
-def difference(old: LogMean, new: LogMean, noise: RunNoise | None = None) -> Difference:
-    """Welch's test of D = new − old with variance v_old + v_new + τ², Satterthwaite's degrees of freedom.
+def log_difference(old: LogMean, new: LogMean, noise: RunNoise | None = None) -> LogMean:
+    """D = new − old with variance v_old + v_new + τ² and Satterthwaite's degrees of freedom.
 
     Welch (1947), Biometrika 34. Where one side had a single replicate the other side's variance per mean
     stands in for it; where both had, nothing is known.
@@ -252,14 +256,21 @@ def difference(old: LogMean, new: LogMean, noise: RunNoise | None = None) -> Dif
     delta = new.mean - old.mean
     known = [(side.variance, side.degrees) for side in (old, new) if side.variance is not None]
     if not known:
-        return Difference(delta=delta, low=-math.inf, high=math.inf, variance=None, degrees=0.0, p_value=None)
+        return LogMean(mean=delta, variance=None, degrees=0.0)
     if len(known) == 1:
         # s²/P + s²/1, all of it resting on the one side's P − 1 degrees of freedom.
         within, degrees = known[0]
         known = [(within * (degrees + 2), degrees)]
     parts = [*known, (noise.variance, noise.degrees)]
-    variance = sum(part for part, _ in parts)
-    degrees = _welch_degrees(parts)
+    return LogMean(mean=delta, variance=sum(part for part, _ in parts), degrees=_welch_degrees(parts))
+
+
+def difference(old: LogMean, new: LogMean, noise: RunNoise | None = None) -> Difference:
+    """Welch's test of D = new − old: its interval and p-value, from the variance of `log_difference`."""
+    found = log_difference(old, new, noise)
+    if found.variance is None:
+        return Difference(delta=found.mean, low=-math.inf, high=math.inf, variance=None, degrees=0.0, p_value=None)
+    delta, variance, degrees = found.mean, found.variance, found.degrees
     error = math.sqrt(variance)
     half = t_quantile(degrees) * error
     return Difference(
@@ -282,6 +293,29 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
         running = max(running, min(1.0, (count - rank) * p_values[index]))
         adjusted[index] = running
     return tuple(adjusted)
+
+
+def holm_cutoff(others: Sequence[float], level: float) -> float:
+    """Below which p-value one more hypothesis, beside those of `others`, has an adjusted p-value below `level`.
+
+    Holm's (1979) procedure rejects step by step: of n hypotheses the k-th smallest p-value while it is below
+    level/(n − k + 1). With k others rejected in front of it the one more needs p < level/(n − k).
+    """
+    count = len(others) + 1
+    rejected = 0
+    for p in sorted(others):
+        if (count - rejected) * p >= level:
+            break
+        rejected += 1
+    return level / (count - rejected)
+
+
+def deviations(d: Sequence[float]) -> tuple[float, ...]:
+    """The replicates' ratios relative to their geometric mean, ascending: exp(d_p − mean d) − 1; -0.01 is 1% below."""
+    if not d:
+        return ()
+    mean = statistics.fmean(d)
+    return tuple(exp(value - mean) - 1 for value in sorted(d))
 
 
 def t_quantile(degrees: float, confidence: float = CONFIDENCE) -> float:

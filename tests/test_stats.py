@@ -305,6 +305,24 @@ def test_holm_keeps_order_and_bounds(p_values: list[float]) -> None:
     assert ranked == sorted(ranked)
 
 
+@given(st.floats(0, 1), st.lists(st.one_of(st.floats(0, 0.06), st.floats(0, 1)), max_size=8))
+def test_the_cutoff_is_where_holm_begins_to_reject(p: float, others: list[float]) -> None:
+    cutoff = stats.holm_cutoff(others, 0.05)
+    if not math.isclose(p, cutoff, rel_tol=1e-9):
+        assert (p < cutoff) == (stats.holm([p, *others])[0] < 0.05)
+
+
+def test_deviations_are_ratios_around_the_geometric_mean() -> None:
+    d = [math.log(1.1), math.log(1 / 1.1), 0.0]
+    assert stats.deviations(d) == pytest.approx((1 / 1.1 - 1, 0.0, 0.1))
+    assert stats.deviations([]) == ()
+
+
+@given(st.lists(st.floats(-3, 3), min_size=2, max_size=10))
+def test_log_mean_has_the_variance_of_the_mean(d: list[float]) -> None:
+    assert stats.log_mean(d).variance == pytest.approx(statistics.variance(d) / len(d), rel=1e-9, abs=1e-25)
+
+
 @pytest.mark.parametrize("p", [-0.1, 1.1, math.nan])
 def test_holm_refuses(p: float) -> None:
     with pytest.raises(ValueError):
@@ -326,6 +344,12 @@ def test_run_noise_finds_the_variance_and_ignores_rows_that_moved() -> None:
         disturbed.append(stats.run_noise([*deltas, 0.5, -0.7], [1e-4] * 32).variance)
     assert math.sqrt(statistics.fmean(found)) == pytest.approx(0.02, rel=0.1)
     assert math.sqrt(statistics.fmean(disturbed)) == pytest.approx(0.02, rel=0.1)
+
+
+def test_run_noise_names_the_rows_that_moved() -> None:
+    deltas = [0.01, -0.01, 0.5, 0.012, -0.009]
+    assert stats.run_noise(deltas, [1e-6] * 5).left_out == (2,)
+    assert stats.run_noise(deltas[:2] + deltas[3:], [1e-6] * 4).left_out == ()
 
 
 def test_run_noise_is_never_negative() -> None:

@@ -9,9 +9,10 @@ import click
 
 from kbench.cli import screen
 from kbench.compare.comparison import DEFAULT_THRESHOLD, Comparison, compare_runs
+from kbench.compare.explain import Explanation, explain
 from kbench.compare.gate import Gate, gate
 from kbench.errors import UsageError
-from kbench.report.jsonout import comparison_json
+from kbench.report.jsonout import comparison_json, explanation_json
 from kbench.store.runs import load_run, resolve_run
 
 RESULTS = Path("results")
@@ -27,24 +28,45 @@ RESULTS = Path("results")
 )  # fmt: skip
 @click.option("--allow-missing", is_flag=True, help="Let pairs that are gone from NEW pass the gate.")
 @click.option(
+    "--strict", is_flag=True,
+    help="With --fail-on-regression: end with 3, naming them, also for pairs that may be slower (the interval of an "
+    "inconclusive one reaches past the threshold) and for doubtful times (clock_mismatch, or a flag that OLD lacks); "
+    "and with 1 for a pair that only NEW has and that fails.",
+)
+@click.option(
+    "--explain", "name", metavar="ROW",
+    help="Instead of the table: the rule that decided ROW, every figure it was applied to, and how many replicates "
+    "would decide it. ROW is <problem>/<solution>, or any part of it that fits one pair only.",
+)
+@click.option(
     "--format", "layout", type=click.Choice(["table", "md", "json"]), default="table", show_default=True,
     help="A table, markdown for a CI job's summary, or JSON.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Short for --format json.")
 def compare_command(
-    old: Path, new: Path, fail_on_regression: str | None, allow_missing: bool, layout: str, as_json: bool
-) -> None:
+    old: Path, new: Path, fail_on_regression: str | None, allow_missing: bool, strict: bool, name: str | None,
+    layout: str, as_json: bool,
+) -> None:  # fmt: skip
     """Show what changed from the run OLD to the run NEW.
 
     Each is a run directory, the name of one below results/, or a records.jsonl. Only the pairs both have are
-    compared; a change counts when it is at least the threshold and significant among all of them.
+    compared; a change counts when it is at least the threshold and significant among all of them. `o old, n new`
+    draws each run's replicates; `ref, sol ms` is the change of the reference's and of the solution's own time.
     """
+    if strict and fail_on_regression is None:
+        raise UsageError(
+            "--strict needs a gate", where="--strict", why="without --fail-on-regression nothing can fail",
+            hint="add --fail-on-regression 5%",
+        )  # fmt: skip
     threshold = DEFAULT_THRESHOLD if fail_on_regression is None else parse_threshold(fail_on_regression)
     before, after = (load_run(resolve_run(path, RESULTS)) for path in (old, new))
     comparison = compare_runs(before, after, threshold=threshold)
-    answer = None if fail_on_regression is None else gate(comparison, allow_missing=allow_missing)
+    answer = None if fail_on_regression is None else gate(comparison, allow_missing=allow_missing, strict=strict)
     screen.warn(comparison.warnings)
-    _show(comparison, answer, "json" if as_json else layout)
+    if name is None:
+        _show(comparison, answer, "json" if as_json else layout)
+    else:
+        _show_explanation(explain(comparison, name), answer, "json" if as_json else layout)
     if answer is not None:
         click.echo(f"gate: {answer.outcome}", err=True)
         click.get_current_context().exit(answer.exit_code)
@@ -61,6 +83,19 @@ def _show(comparison: Comparison, answer: Gate | None, layout: str) -> None:
         from kbench.report.terminal import comparison_view
 
         screen.show(comparison_view(comparison, answer))
+
+
+def _show_explanation(explained: Explanation, answer: Gate | None, layout: str) -> None:
+    if layout == "json":
+        click.echo(explanation_json(explained, answer))
+    elif layout == "md":
+        from kbench.report.markdown import explanation_markdown
+
+        click.echo(explanation_markdown(explained, answer), nl=False)
+    else:
+        from kbench.report.terminal import explanation_view
+
+        screen.show(explanation_view(explained, answer))
 
 
 def parse_threshold(text: str) -> float:

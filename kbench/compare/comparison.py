@@ -6,7 +6,6 @@ a pair that was correct and is not any more always is one. Pure: values in, valu
 
 from __future__ import annotations
 
-import enum
 import math
 import statistics
 from collections.abc import Sequence
@@ -14,79 +13,15 @@ from dataclasses import dataclass, replace
 
 from kbench import stats
 from kbench.compare.differences import EnvironmentDifference, environment_differences
+from kbench.compare.row import Change, Evidence, Row, verdict_of
 from kbench.model import Estimate, Record, Status
 from kbench.store.runs import Key, LoadedRun
 from kbench.store.summary import speedup_of
 
 DEFAULT_THRESHOLD = 0.05
-SIGNIFICANCE = 0.05
-_ROUNDING = 1e-9
 _LEAVE_ONE_OUT_ROWS = 100
 _DISAGREEMENT = 1e-3
 """Log-ratios of replicates whose mean is further than this from ln(speedup) were not written by one hand."""
-
-
-class Change(enum.StrEnum):
-    """What became of a pair."""
-
-    SAME = "same"
-    """The interval of the change lies within the threshold."""
-    IMPROVED = "improved"
-    REGRESSED = "regressed"
-    INCONCLUSIVE = "inconclusive"
-    """The interval reaches past the threshold, but the change is not both that large and significant."""
-    BROKEN = "broken"
-    """Was correct, and now fails."""
-    FIXED = "fixed"
-    STILL_FAILING = "still_failing"
-    NOT_MEASURED = "not_measured"
-    """At least one side was skipped, hit an error of kbench's own, or was correct but not timed."""
-    NOT_COMPARABLE = "not_comparable"
-    """Problem, size, precision, device or machine differ."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One pair that both runs have."""
-
-    problem: str
-    solution: str
-    old_status: Status
-    new_status: Status
-    verdict: Change
-    note: str = ""
-    """Why a pair is not comparable or not measured, or what else a reader should know."""
-    unchanged: bool = False
-    """The bytes of the problem and of the solution are those of the old run."""
-    old_speedup: Estimate | None = None
-    new_speedup: Estimate | None = None
-    change: float | None = None
-    """exp(D) − 1 with D = mean d_new − mean d_old: −0.1 is a speedup that shrank by 10%."""
-    change_low: float | None = None
-    change_high: float | None = None
-    """The 95% interval of `change`, not adjusted for the number of rows; None where nothing bounds it."""
-    p_value: float | None = None
-    p_adjusted: float | None = None
-    """Holm's, over all rows with a p-value."""
-    delta_ln_reference: float | None = None
-    """ln(new reference time / old): the part of D that is the reference's own change."""
-    delta_ln_time: float | None = None
-    """ln(new solution time / old). D ≈ delta_ln_reference − delta_ln_time."""
-
-    @property
-    def key(self) -> Key:
-        return (self.problem, self.solution)
-
-    @property
-    def id(self) -> str:
-        return f"{self.problem}/{self.solution}"
-
-    @property
-    def reference_share(self) -> float | None:
-        """The reference's part of D, e.g. 0.8: four fifths of the change are the reference's own."""
-        if self.change is None or self.delta_ln_reference is None or abs(math.log1p(self.change)) < _ROUNDING:
-            return None
-        return self.delta_ln_reference / math.log1p(self.change)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,13 +77,13 @@ def compare_runs(old: LoadedRun, new: LoadedRun, *, threshold: float = DEFAULT_T
     ]
     *noise, overall = _noise(pairs)
     measured = {row.key: row for row in _judge(pairs, noise, threshold)}
-    old_mean, new_mean, ratio = _geometric_means(pairs, overall)
+    old_mean, new_mean, ratio = _geometric_means(pairs, overall.found)
     return Comparison(
         old=old, new=new, threshold=threshold, environment=environment,
         rows=tuple(measured.get(row.key, row) for row in rows),
         appeared=tuple(record for key, record in new.records.items() if key not in old.records),
         vanished=tuple(record for key, record in old.records.items() if key not in new.records),
-        noise=overall, old_geometric_mean=old_mean, new_geometric_mean=new_mean, geometric_mean_ratio=ratio,
+        noise=overall.found, old_geometric_mean=old_mean, new_geometric_mean=new_mean, geometric_mean_ratio=ratio,
         warnings=(*old.warnings, *new.warnings, *_doubts(old), *_doubts(new)),
     )  # fmt: skip
 
@@ -159,6 +94,7 @@ def _classify(old: Record, new: Record, *, check_machine: bool) -> Row:
         problem=old.problem, solution=old.solution, old_status=old.status, new_status=new.status,
         verdict=Change.SAME, unchanged=_unchanged(old, new),
         old_speedup=speedup_of(old), new_speedup=speedup_of(new),
+        old_log_ratios=old.replicate_log_ratios, new_log_ratios=new.replicate_log_ratios,
     )  # fmt: skip
     differing = _differing(old, new, check_machine=check_machine)
     if differing:
@@ -223,56 +159,67 @@ def _doubts(run: LoadedRun) -> list[str]:
     ]  # fmt: skip
 
 
-def _noise(pairs: Sequence[_Pair]) -> list[stats.RunNoise]:
+@dataclass(frozen=True, kw_only=True)
+class _Noise:
+    """τ² and the rows it came from."""
+
+    found: stats.RunNoise
+    rows: tuple[Key, ...]
+
+
+def _noise(pairs: Sequence[_Pair]) -> list[_Noise]:
     """Between-run noise for each pair's test, and last that over all unchanged rows.
 
     A row under test must not vouch for its own change, so an unchanged row is left out of its own estimate.
     Among many rows one of them weighs nothing (outliers are trimmed anyway), and the square of their number
     would.
     """
-    plain = [stats.difference(pair.old, pair.new) for pair in pairs]
+    plain = [stats.log_difference(pair.old, pair.new) for pair in pairs]
     usable = [index for index, pair in enumerate(pairs) if pair.row.unchanged and plain[index].variance is not None]
-    deltas = [plain[index].delta for index in usable]
+    deltas = [plain[index].mean for index in usable]
     variances = [plain[index].variance or 0.0 for index in usable]
-    overall = stats.run_noise(deltas, variances)
+    keys = [pairs[index].row.key for index in usable]
+
+    def without(at: int, after: int) -> _Noise:
+        """All but those from `at` up to `after`."""
+        found = stats.run_noise(deltas[:at] + deltas[after:], variances[:at] + variances[after:])
+        return _Noise(found=found, rows=tuple(keys[:at] + keys[after:]) if found.rows else ())
+
+    overall = without(0, 0)
     if len(usable) > _LEAVE_ONE_OUT_ROWS:
         return [overall] * (len(pairs) + 1)
-    own = {
-        index: stats.run_noise(deltas[:at] + deltas[at + 1 :], variances[:at] + variances[at + 1 :])
-        for at, index in enumerate(usable)
-    }
+    own = {index: without(at, at + 1) for at, index in enumerate(usable)}
     return [*(own.get(index, overall) for index in range(len(pairs))), overall]
 
 
-def _judge(pairs: Sequence[_Pair], noise: Sequence[stats.RunNoise], threshold: float) -> list[Row]:
-    found = [stats.difference(pair.old, pair.new, own) for pair, own in zip(pairs, noise, strict=True)]
-    tested = [index for index, difference in enumerate(found) if difference.p_value is not None]
-    p_values = [difference.p_value for difference in found if difference.p_value is not None]
-    adjusted = dict(zip(tested, stats.holm(p_values), strict=True))
+def _judge(pairs: Sequence[_Pair], noise: Sequence[_Noise], threshold: float) -> list[Row]:
+    found = [stats.difference(pair.old, pair.new, own.found) for pair, own in zip(pairs, noise, strict=True)]
+    p_values = {index: each.p_value for index, each in enumerate(found) if each.p_value is not None}
+    adjusted = dict(zip(p_values, stats.holm(list(p_values.values())), strict=True))
+    ranks = {index: rank for rank, index in enumerate(sorted(p_values, key=p_values.__getitem__), start=1)}
     return [
-        _judged(pair, difference, adjusted.get(index), threshold)
-        for index, (pair, difference) in enumerate(zip(pairs, found, strict=True))
-    ]
+        _judged(
+            pair.row, adjusted.get(index), threshold,
+            Evidence(
+                old=pair.old, new=pair.new, noise=own.found, noise_rows=own.rows, difference=difference,
+                rank=ranks.get(index), tests=len(p_values),
+            ),
+        )
+        for index, (pair, own, difference) in enumerate(zip(pairs, noise, found, strict=True))
+    ]  # fmt: skip
 
 
-def _judged(pair: _Pair, found: stats.Difference, adjusted: float | None, threshold: float) -> Row:
-    change = math.expm1(found.delta)
+def _judged(row: Row, adjusted: float | None, threshold: float, evidence: Evidence) -> Row:
+    found = evidence.difference
     bounded = found.p_value is not None
     low, high = stats.exp(found.low) - 1, stats.exp(found.high) - 1
-    significant = adjusted is not None and adjusted < SIGNIFICANCE
-    if significant and change <= -threshold + _ROUNDING:
-        verdict = Change.REGRESSED
-    elif significant and change >= threshold - _ROUNDING:
-        verdict = Change.IMPROVED
-    elif (low > -threshold and high < threshold) or pair.old == pair.new:
-        # Equal to the last digit is one measurement seen twice (a run against itself), whatever its noise.
-        verdict = Change.SAME
-    else:
-        verdict = Change.INCONCLUSIVE
+    # Equal to the last digit is one measurement seen twice (a run against itself), whatever its noise.
+    twice = evidence.old == evidence.new
     return replace(
-        pair.row, verdict=verdict, change=change, p_value=found.p_value, p_adjusted=adjusted,
+        row, verdict=Change.SAME if twice else verdict_of(found, adjusted, threshold),
+        change=stats.exp(found.delta) - 1, p_value=found.p_value, p_adjusted=adjusted,
         change_low=low if bounded else None, change_high=high if bounded and math.isfinite(high) else None,
-        note="" if bounded else "too few replicates for an interval",
+        note="" if bounded else "too few replicates for an interval", evidence=evidence,
     )  # fmt: skip
 
 
@@ -282,8 +229,7 @@ def _geometric_means(
     """Of the old and the new speedups over the same rows, and their ratio with its measurement error."""
     if not pairs:
         return None, None, None
-    found = [stats.difference(pair.old, pair.new, noise) for pair in pairs]
-    parts = [stats.LogMean(mean=each.delta, variance=each.variance, degrees=each.degrees) for each in found]
+    parts = [stats.log_difference(pair.old, pair.new, noise) for pair in pairs]
     old = stats.geometric_mean([stats.exp(pair.old.mean) for pair in pairs])
     new = stats.geometric_mean([stats.exp(pair.new.mean) for pair in pairs])
     return old, new, stats.pooled_ratio(parts)

@@ -8,12 +8,17 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kbench.compare.comparison import Comparison, Row
+from kbench.compare.comparison import Comparison
+from kbench.compare.explain import Explanation
 from kbench.compare.gate import Gate
+from kbench.compare.row import Row
 from kbench.model import SCHEMA_VERSION, Estimate, Record
+from kbench.report.explanation import needed_text, rule
+from kbench.report.text import fast_p_name
+from kbench.stats import LogMean
 from kbench.store.jsonl import plain
-from kbench.store.runs import LoadedRun
-from kbench.store.summary import RunSummary, mean_speedup
+from kbench.store.runs import Key, LoadedRun
+from kbench.store.summary import FAST_P, RunSummary, baselines_of, fast_p, judged_problems, mean_speedup
 
 
 def comparison_json(comparison: Comparison, gate: Gate | None = None) -> str:
@@ -23,9 +28,7 @@ def comparison_json(comparison: Comparison, gate: Gate | None = None) -> str:
         "old": str(comparison.old.path),
         "new": str(comparison.new.path),
         "threshold": comparison.threshold,
-        "gate": gate and {
-            "outcome": gate.outcome, "exit_code": gate.exit_code, "reasons": gate.reasons,
-        },
+        "gate": _gate(gate),
         "rows": [_row(row) for row in comparison.rows],
         "appeared": [_brief(record) for record in comparison.appeared],
         "vanished": [_brief(record) for record in comparison.vanished],
@@ -33,6 +36,8 @@ def comparison_json(comparison: Comparison, gate: Gate | None = None) -> str:
         "old_geometric_mean": comparison.old_geometric_mean,
         "new_geometric_mean": comparison.new_geometric_mean,
         "geometric_mean_ratio": _estimate(comparison.geometric_mean_ratio),
+        "old_fast_p": _fast_p(comparison.old.records),
+        "new_fast_p": _fast_p(comparison.new.records),
         "between_run_noise": {
             "sd_log_ratio": math.sqrt(comparison.noise.variance), "unchanged_rows": comparison.noise.rows,
         },
@@ -49,6 +54,7 @@ def run_json(run: LoadedRun) -> str:
             "options": run.options,
             "environment": run.environment,
             "geometric_mean": mean_speedup(run.records),
+            "fast_p": _fast_p(run.records),
             "records": [record.to_json() for record in run.records.values()],
             "warnings": run.warnings,
         }
@@ -66,8 +72,62 @@ def list_json(runs: Sequence[RunSummary]) -> str:
     return _dumps({"schema_version": SCHEMA_VERSION, "runs": runs})
 
 
+def explanation_json(explained: Explanation, gate: Gate | None = None) -> str:
+    """A row as in a comparison, its two records, and in `evidence` the figures of its test."""
+    row, needed = explained.row, explained.needed
+    evidence = row.evidence
+    return _dumps({
+        "schema_version": SCHEMA_VERSION,
+        "row": _row(row),
+        "rule": rule(explained),
+        "threshold": {
+            "change": explained.threshold, "slow_delta": explained.low_bound, "fast_delta": explained.high_bound,
+            "at_threshold": explained.at_threshold,
+        },
+        "old": explained.old.to_json(),
+        "new": explained.new.to_json(),
+        "evidence": evidence and {
+            "old": _mean(evidence.old), "new": _mean(evidence.new),
+            "noise": {
+                "variance": evidence.noise.variance, "degrees": evidence.noise.degrees,
+                "rows": ["/".join(key) for key in evidence.noise_rows],
+                "left_out": ["/".join(evidence.noise_rows[index]) for index in evidence.noise.left_out],
+            },
+            "difference": evidence.difference, "p_adjusted": row.p_adjusted, "p_cutoff": explained.p_cutoff,
+            "rank": evidence.rank, "tests": evidence.tests,
+        },
+        "needed": needed and {
+            "replicates": needed.replicates, "verdict": needed.verdict, "obstacle": needed.obstacle,
+            "text": needed_text(needed),
+        },
+        "gate": _gate(gate),
+    })  # fmt: skip
+
+
+def _mean(side: LogMean) -> dict[str, float | None]:
+    """`variance` is that of the mean, s²/P."""
+    replicates = round(side.degrees) + 1
+    spread = None if side.variance is None else math.sqrt(side.variance * replicates)
+    return {"mean": side.mean, "s": spread, "variance": side.variance, "replicates": replicates}
+
+
+def _gate(gate: Gate | None) -> dict[str, Any] | None:
+    if gate is None:
+        return None
+    return {"outcome": gate.outcome, "exit_code": gate.exit_code, "reasons": gate.reasons}
+
+
+def _fast_p(records: Mapping[Key, Record]) -> dict[str, Any]:
+    """For each baseline the shares by p, and the problems they are shares of."""
+    shares = {
+        baseline: {fast_p_name(p): fast_p(records, p, baseline=baseline) for p in FAST_P}
+        for baseline in baselines_of(records)
+    }
+    return {"problems": len(judged_problems(records)), "over": shares}
+
+
 def _row(row: Row) -> dict[str, Any]:
-    fields = {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
+    fields = {f.name: getattr(row, f.name) for f in dataclasses.fields(row) if f.name != "evidence"}
     speedups = {name: _estimate(fields[name]) for name in ("old_speedup", "new_speedup")}
     return fields | speedups | {"reference_share": row.reference_share}
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from kbench.compare.comparison import Comparison
+from kbench.compare.explain import Explanation
 from kbench.compare.gate import Gate
-from kbench.report import tables
+from kbench.report import changes, explanation, tables
 from kbench.report.tables import TextTable
 from kbench.report.text import one_line
 from kbench.store.runs import LoadedRun
@@ -37,6 +38,7 @@ def run_markdown(run: LoadedRun) -> str:
     parts.append(table(tables.run_table(records)))
     parts += [escape(line) for line in tables.flagged(records)]
     parts.append(escape(tables.run_totals(run.records)))
+    parts += [escape(line) for line in tables.fast_p_lines(run.records)]
     failed = tables.failures(records, lines=_MESSAGE_LINES, width=_MESSAGE_WIDTH)
     if failed:
         parts.append("## Not correct")
@@ -51,16 +53,29 @@ def run_markdown(run: LoadedRun) -> str:
 def comparison_markdown(comparison: Comparison, gate: Gate | None = None) -> str:
     """A comparison, the gate's answer first where it was asked."""
     parts = [f"## kbench: {escape(comparison.old.name)} → {escape(comparison.new.name)}"]
-    if gate is not None:
-        reasons = "\n".join(f"- {escape(reason)}" for reason in gate.reasons)
-        parts.append(f"**Gate: {gate.outcome}**\n\n{reasons}")
-    differences = tables.environment_lines(comparison)
+    parts += _gate(gate)
+    differences = changes.environment_lines(comparison)
     if differences:
         parts.append("The environments differ:\n\n" + "\n".join(f"- {escape(line)}" for line in differences))
     if comparison.rows:
-        parts.append(table(tables.comparison_table(comparison)))
-    parts.append("\n".join(f"- {escape(fact)}" for fact in tables.comparison_facts(comparison)))
+        parts.append(table(changes.comparison_table(comparison)))
+    parts.append("\n".join(f"- {escape(fact)}" for fact in changes.comparison_facts(comparison)))
     return "\n\n".join(parts) + "\n"
+
+
+def explanation_markdown(explained: Explanation, gate: Gate | None = None) -> str:
+    """Why a row got its verdict, the gate's answer first where it was asked."""
+    row = explained.row
+    parts = [f"## {escape(row.id)}: {escape(row.verdict.value.replace('_', ' '))}", *_gate(gate)]
+    parts += [escape(explanation.rule(explained)), table(explanation.runs_table(explained))]
+    found = [f"- {escape(name)}: {escape(value)}" for name, value in explanation.facts(explained)]
+    return "\n\n".join([*parts, *(["\n".join(found)] if found else [])]) + "\n"
+
+
+def _gate(gate: Gate | None) -> list[str]:
+    if gate is None:
+        return []
+    return [f"**Gate: {gate.outcome}**", "\n".join(f"- {escape(reason)}" for reason in gate.reasons)]
 
 
 def environment_line(environment: Mapping[str, Any]) -> str:
@@ -78,11 +93,20 @@ def environment_line(environment: Mapping[str, Any]) -> str:
 
 
 def table(content: TextTable) -> str:
-    """A table whose cells read as themselves."""
+    """A table whose cells read as themselves; those of a `literal` column as code."""
     marks = ("---:" if header in content.numeric else "---" for header in content.headers)
     lines = [tuple(escape(header) for header in content.headers), tuple(marks)]
-    lines += [tuple(escape(cell) for cell in row) for row in content.rows]
+    literal = [header in content.literal for header in content.headers]
+    lines += [
+        tuple(_code(cell) if code else escape(cell) for cell, code in zip(row, literal, strict=True))
+        for row in content.rows
+    ]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _code(cell: str) -> str:
+    """A code span; text that would end it or the cell is escaped instead."""
+    return f"`{cell}`" if cell.isprintable() and not set("`|\\") & set(cell) else escape(cell)
 
 
 def _fenced(lines: tuple[str, ...]) -> str:

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kbench.compare.comparison import Change, Comparison, Row
+from kbench import stats
 from kbench.model import Record, Status
 from kbench.report.text import (
     MISSING,
-    change,
     clean,
     estimate,
+    fast_p_name,
     first_lines,
     one_line,
     optional,
     percent,
     ratio,
+    share,
     significant,
 )
 from kbench.store.runs import Key
-from kbench.store.summary import RunSummary, mean_speedup, speedup_of, totals
+from kbench.store.summary import (
+    FAST_P,
+    RunSummary,
+    baselines_of,
+    fast_p,
+    judged_problems,
+    mean_speedup,
+    speedup_of,
+    totals,
+)
 
-_NAME_LIMIT = 60
-_NOTE_LIMIT = 80
-_REFERENCE_SHARE_WORTH_SAYING = 0.5
+NAME_LIMIT = 60
+NOTE_LIMIT = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +44,10 @@ class TextTable:
     rows: tuple[tuple[str, ...], ...]
     numeric: frozenset[str]
     """The headers of the columns that hold numbers."""
+    literal: frozenset[str] = frozenset()
+    """The headers of the columns that need a font of one width."""
+    expendable: tuple[str, ...] = ()
+    """The headers of the columns that a screen without room for them leaves out, the first one first."""
     tones: tuple[str, ...] = ()
     """For each row `good`, `bad`, `muted` or ``."""
 
@@ -60,10 +72,10 @@ def run_table(records: Iterable[Record]) -> TextTable:
     records = list(records)
     baselines = list(dict.fromkeys(name for record in records for name in record.baselines))
     headers = ("problem", "solution", "status", "reference ms", "solution ms", "speedup", "build s")
-    further = tuple(f"vs {one_line(name, _NAME_LIMIT)}" for name in baselines)
+    further = tuple(f"vs {one_line(name, NAME_LIMIT)}" for name in baselines)
     rows = tuple(
         (
-            one_line(record.problem, _NAME_LIMIT), one_line(record.solution, _NAME_LIMIT),
+            one_line(record.problem, NAME_LIMIT), one_line(record.solution, NAME_LIMIT),
             _status(record), optional(record.reference_ms), optional(record.time_ms), _speedup(record),
             optional(record.build_s),
             *(ratio(record.baselines.get(name, {}).get("speedup")) for name in baselines),
@@ -76,7 +88,7 @@ def run_table(records: Iterable[Record]) -> TextTable:
 
 def _status(record: Record) -> str:
     if record.status is Status.SKIPPED and record.reason:
-        return one_line(f"{record.status.value}: {record.reason}", _NOTE_LIMIT)
+        return one_line(f"{record.status.value}: {record.reason}", NOTE_LIMIT)
     return record.status.value
 
 
@@ -121,71 +133,15 @@ def run_totals(records: Mapping[Key, Record]) -> str:
     return totals(records) + (f" · geometric mean {ratio(mean)} over {timed}" if mean else "")
 
 
-def comparison_table(comparison: Comparison) -> TextTable:
-    """One row for each common pair."""
-    headers = ("problem", "solution", "old", "new", "change", "verdict", "note")
-    rows = tuple(
-        (
-            one_line(row.problem, _NAME_LIMIT), one_line(row.solution, _NAME_LIMIT),
-            estimate(row.old_speedup) if row.old_speedup else row.old_status.value,
-            estimate(row.new_speedup) if row.new_speedup else row.new_status.value,
-            change(row.change, row.change_low, row.change_high), row.verdict.value.replace("_", " "),
-            one_line(note_of(row), _NOTE_LIMIT),
-        )
-        for row in comparison.rows
-    )  # fmt: skip
-    tones = tuple(verdict_tone(row.verdict) for row in comparison.rows)
-    return TextTable(headers=headers, rows=rows, numeric=frozenset(headers[2:5]), tones=tones)
-
-
-def verdict_tone(verdict: Change) -> str:
-    """How a verdict is coloured."""
-    if verdict in (Change.IMPROVED, Change.FIXED):
-        return "good"
-    if verdict in (Change.REGRESSED, Change.BROKEN):
-        return "bad"
-    return "" if verdict is Change.SAME else "muted"
-
-
-def note_of(row: Row) -> str:
-    """The row's note and, where it explains much of a change, what the reference itself did."""
-    parts = [row.note] if row.note else []
-    share, delta = row.reference_share, row.delta_ln_reference
-    moved = row.verdict in (Change.IMPROVED, Change.REGRESSED, Change.INCONCLUSIVE)
-    if moved and share is not None and delta is not None and share >= _REFERENCE_SHARE_WORTH_SAYING:
-        parts.append(f"{min(share, 1):.0%} of it is the reference, whose time changed by {percent(math.expm1(delta))}")
-    return "; ".join(parts)
-
-
-def comparison_facts(comparison: Comparison) -> list[str]:
-    """The lines below the table: counts, means, pairs on one side only, noise."""
-    counts = [f"{len(comparison.having(word))} {word.replace('_', ' ')}" for word in Change if comparison.having(word)]
-    facts = [", ".join(counts) or "no pair in common"]
-    if comparison.geometric_mean_ratio is not None:
-        mean = comparison.geometric_mean_ratio
-        bounded = mean.low > 0
-        before, after = ratio(comparison.old_geometric_mean), ratio(comparison.new_geometric_mean)
-        facts.append(
-            f"geometric mean {before} → {after}, "
-            f"{change(mean.value - 1, mean.low - 1 if bounded else None, mean.high - 1 if bounded else None)}"
-        )
-    for word, records in (
-        ("only in the new run", comparison.appeared),
-        ("only in the old run", comparison.vanished),
-    ):
-        if records:
-            facts.append(f"{word}: " + ", ".join(f"{one_line(r.id)} ({r.status})" for r in records))
-    if comparison.noise.rows:
-        sd = comparison.noise.variance**0.5
-        facts.append(f"noise between the runs: {percent(sd).lstrip('+')} (from {comparison.noise.rows} unchanged rows)")
-    return facts
-
-
-def environment_lines(comparison: Comparison) -> list[str]:
-    """`gpu.name: NVIDIA H100 → NVIDIA H200`, decisive ones marked."""
+def fast_p_lines(records: Mapping[Key, Record]) -> list[str]:
+    """`fast_p over eager: fast_0 100%, fast_1 67%, … (3 problems)`, and the same for each further baseline."""
+    problems = len(judged_problems(records))
     return [
-        f"{each.field}: {one_line(each.old)} → {one_line(each.new)}" + (" (no gate)" if each.decisive else "")
-        for each in comparison.environment
+        f"fast_p over {one_line(baseline, NAME_LIMIT)}: "
+        + ", ".join(f"{fast_p_name(p)} {share(fast_p(records, p, baseline=baseline))}" for p in FAST_P)
+        + f" ({problems} problem{'s' if problems > 1 else ''})"
+        for baseline in baselines_of(records)
+        if problems
     ]
 
 
@@ -194,9 +150,9 @@ def list_table(runs: Sequence[RunSummary]) -> TextTable:
     headers = ("run", "date", "device", "pairs", "geometric mean")
     rows = tuple(
         (
-            one_line(run.name, _NAME_LIMIT), run.started, one_line(run.device, _NAME_LIMIT) or MISSING,
+            one_line(run.name, NAME_LIMIT), run.started, one_line(run.device, NAME_LIMIT) or MISSING,
             ", ".join(f"{count} {status}" for status, count in run.counts.items())
-            or one_line(run.trouble, _NOTE_LIMIT),
+            or one_line(run.trouble, NOTE_LIMIT),
             ratio(run.geometric_mean),
         )
         for run in runs
@@ -212,7 +168,7 @@ def record_facts(record: Record) -> list[tuple[str, str]]:
         "speedup": estimate(speedup_of(record)), "solution": _ms(record.time_ms),
         "reference": _ms(record.reference_ms), "floor": _ms(record.floor_ms),
         "speed of light": MISSING if record.sol_fraction is None else f"{record.sol_fraction:.1%}",
-        "build": _build(record), "replicates": str(record.replicates or MISSING),
+        "build": _build(record), "replicates": _replicates(record),
         "verified calls": str(record.verified_calls or MISSING), "flags": ", ".join(record.flags) or MISSING,
     }  # fmt: skip
     for name, baseline in record.baselines.items():
@@ -223,6 +179,14 @@ def record_facts(record: Record) -> list[tuple[str, str]]:
         "environment": record.environment_key or MISSING,
     }  # fmt: skip
     return [(one_line(name), one_line(value)) for name, value in facts.items() if value != MISSING]
+
+
+def _replicates(record: Record) -> str:
+    """`5, at -0.4% 0.0% 0.0% +0.1% +0.3% of their mean`, ascending."""
+    around = stats.deviations(record.replicate_log_ratios)
+    if len(around) < 2:
+        return str(record.replicates or MISSING)
+    return f"{record.replicates}, at {' '.join(percent(value) for value in around)} of their mean"
 
 
 def _ms(value: float | None) -> str:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from kbench.compare.comparison import Comparison
+from kbench.compare.explain import Explanation
 from kbench.compare.gate import Gate, Outcome
 from kbench.model import Record, Status
-from kbench.report import tables
+from kbench.report import changes, explanation, tables
+from kbench.report.grid import Grid
 from kbench.report.tables import TextTable
 from kbench.report.text import clean, one_line
 from kbench.store.runs import Key
@@ -36,6 +37,7 @@ def run_view(records: Mapping[Key, Record]) -> RenderableType:
         headline.append(failure.headline, style=_STYLES[tables.status_tone(failure.status)])
         parts += [Text(""), headline, *_indented(failure.lines)]
     parts += [Text(""), Text(tables.run_totals(records))]
+    parts += [Text(line) for line in tables.fast_p_lines(records)]
     return Group(*parts)
 
 
@@ -43,16 +45,33 @@ def comparison_view(comparison: Comparison, gate: Gate | None = None) -> Rendera
     """The table, what holds for the two runs as a whole, and the gate's answer where it was asked."""
     heading = Text(f"{one_line(comparison.old.name)} → {one_line(comparison.new.name)}", style="bold")
     parts: list[RenderableType] = [heading]
-    differences = tables.environment_lines(comparison)
+    differences = changes.environment_lines(comparison)
     if differences:
         parts += [Text("the environments differ", style="yellow"), *_indented(differences)]
     if comparison.rows:
-        parts += [table(tables.comparison_table(comparison)), Text("")]
-    parts += [Text(line) for line in tables.comparison_facts(comparison)]
-    if gate is not None:
-        style = "green" if gate.outcome is Outcome.PASSED else "red"
-        parts += [Text(""), Text(f"gate: {gate.outcome}", style=f"bold {style}"), *_indented(gate.reasons)]
-    return Group(*parts)
+        parts += [table(changes.comparison_table(comparison)), Text("")]
+    parts += [Text(line) for line in changes.comparison_facts(comparison)]
+    return Group(*parts, *_gate(gate))
+
+
+def _gate(gate: Gate | None) -> list[RenderableType]:
+    if gate is None:
+        return []
+    style = "green" if gate.outcome is Outcome.PASSED else "red"
+    return [Text(""), Text(f"gate: {gate.outcome}", style=f"bold {style}"), *_indented(gate.reasons)]
+
+
+def explanation_view(explained: Explanation, gate: Gate | None = None) -> RenderableType:
+    """Why a row got its verdict: the rule, both runs' figures, the test, and what would decide it."""
+    row = explained.row
+    title = Text(f"{one_line(row.id)}  ", style="bold")
+    title.append(row.verdict.value.replace("_", " "), style=_STYLES[changes.verdict_tone(row.verdict)])
+    parts: list[RenderableType] = [title, *_indented([explanation.rule(explained)]), Text("")]
+    parts.append(table(explanation.runs_table(explained)))
+    found = explanation.facts(explained)
+    if found:
+        parts += [Text(""), _facts(found)]
+    return Group(*parts, *_gate(gate))
 
 
 def record_view(
@@ -65,17 +84,22 @@ def record_view(
     parts: list[RenderableType] = [title]
     if record.message:
         parts.append(Padding(Text(clean(record.message).strip("\n")), (0, 0, 0, 2), expand=False))
-    facts = Table.grid(padding=(0, 2, 0, 0))
-    facts.add_column(no_wrap=True, style="dim")
-    facts.add_column(overflow="fold")
-    for name, value in [*tables.record_facts(record), *((name, one_line(path)) for name, path in files)]:
-        facts.add_row(Text(name), Text(value))
-    parts += [Text(""), facts]
+    parts += [Text(""), _facts([*tables.record_facts(record), *((name, one_line(path)) for name, path in files)])]
     if record.evidence:
         parts += [Text(""), Text("evidence", style="bold"), *_indented(tables.evidence_lines(record))]
     for name, content in (logs or {}).items():
         parts += [Text(""), Text(f"--- {one_line(name)}", style="bold"), Text(clean(content).strip("\n"))]
     return Group(*parts)
+
+
+def _facts(content: Iterable[tuple[str, str]]) -> Table:
+    """Names and values in two columns."""
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    facts.add_column(no_wrap=True, style="dim")
+    facts.add_column(overflow="fold")
+    for name, value in content:
+        facts.add_row(Text(name), Text(value))
+    return facts
 
 
 def _headline(record: Record) -> str:
@@ -89,21 +113,9 @@ def list_view(runs: Sequence[RunSummary]) -> RenderableType:
     return table(tables.list_table(runs))
 
 
-def table(content: TextTable) -> Table:
+def table(content: TextTable) -> Grid:
     """A table in the one look that all screens have."""
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for header in content.headers:
-        # Names may fold. A number that folds or silently loses digits is a wrong number.
-        number = header in content.numeric
-        drawn.add_column(
-            Text(header), justify="right" if number else "left", no_wrap=number,
-            overflow="ellipsis" if number else "fold",
-        )  # fmt: skip
-    tones = content.tones or ("",) * len(content.rows)
-    for row, tone in zip(content.rows, tones, strict=True):
-        cells = zip(content.headers, row, strict=True)
-        drawn.add_row(*(Text(cell, style=_STYLES[tone] if header in _TONED else "") for header, cell in cells))
-    return drawn
+    return Grid(content=content, toned=_TONED, styles=_STYLES)
 
 
 def _indented(lines: Iterable[str]) -> list[RenderableType]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from kbench.model import Estimate
 
@@ -87,6 +88,22 @@ def percent(value: float | None) -> str:
         return MISSING
     text = f"{100 * value:+.1f}%" if abs(value) < 10 else f"{significant(100 * value)}%"
     return "0.0%" if text in ("+0.0%", "-0.0%") else text
+
+
+def some(names: Sequence[str], limit: int = 20) -> str:
+    """`a, b, c, … (7 more)`."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f", … ({more} more)" if more > 0 else "")
+
+
+def share(value: float | None) -> str:
+    """A part of a whole: 67%."""
+    return MISSING if value is None else f"{value:.0%}"
+
+
+def fast_p_name(p: float) -> str:
+    """fast_1.5."""
+    return f"fast_{p:g}"
 
 
 def change(value: float | None, low: float | None, high: float | None) -> str:

@@ -6,7 +6,7 @@ import datetime
 import difflib
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -248,27 +248,32 @@ def resolve_run(named: Path, root: Path) -> Path:
 
 
 def find_record(run: LoadedRun, name: str) -> Record:
-    """The record called `name`: its whole id, else the end of one after a slash, else a part of one.
+    """The record called `name`, as `match_id` matches. Raises UsageError."""
+    ids = {record.id: record for record in run.records.values()}
+    return ids[match_id(list(ids), name, where=str(run.path))]
 
-    Raises UsageError, with the candidates, unless exactly one record answers to it.
+
+def match_id(ids: Sequence[str], name: str, *, where: str) -> str:
+    """The id called `name`: the whole id, else the one that ends in it after a slash, else a part of one.
+
+    Raises UsageError, with the candidates, unless exactly one id answers to it. `where` names what holds them.
     """
     wanted = name.strip("/")
-    ids = {record.id: record for record in run.records.values()}
     if wanted in ids:
-        return ids[wanted]
+        return wanted
     found = [known for known in ids if known.endswith(f"/{wanted}")] or [known for known in ids if wanted in known]
     if len(found) == 1:
-        return ids[found[0]]
+        return found[0]
     if found:
         shown = ", ".join(found[:8]) + (", …" if len(found) > 8 else "")
         raise UsageError(
             f"{len(found)} records match {name!r}",
-            where=str(run.path),
+            where=where,
             why=shown,
             hint="give more of the name",
         )
     close = difflib.get_close_matches(wanted, ids, n=3, cutoff=0.75)
     raise UsageError(
-        f"no record matches {name!r}", where=str(run.path), why=f"none of its {len(ids)} ids contains it",
+        f"no record matches {name!r}", where=where, why=f"none of its {len(ids)} ids contains it",
         hint=f"did you mean {' or '.join(close)}?" if close else "kbench list RUN shows them",
     )  # fmt: skip

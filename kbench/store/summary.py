@@ -14,6 +14,11 @@ from kbench.errors import KbenchError
 from kbench.model import Estimate, Record, Status
 from kbench.store.runs import Key, load_run, read_header, started
 
+EAGER = "eager"
+"""The baseline that a record's own speedup is over."""
+FAST_P = (0.0, 1.0, 1.5, 2.0)
+"""The thresholds that tables show."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
@@ -87,6 +92,43 @@ def mean_speedup(records: Mapping[Key, Record]) -> float | None:
     """The geometric mean of the correct pairs' speedups, or None."""
     values = [estimate.value for record in records.values() if (estimate := speedup_of(record))]
     return stats.geometric_mean(values) if values else None
+
+
+def fast_p(records: Mapping[Key, Record], p: float, *, baseline: str = EAGER) -> float | None:
+    """The share of problems with a correct solution more than `p` times as fast as the baseline, from 0 to 1.
+
+    KernelBench's fast_p (Ouyang et al. 2025, arXiv:2502.10517): of a problem's correct solutions the fastest
+    counts, and p = 0 asks only for correctness. The denominator is `judged_problems`. A correct solution without
+    a time for this baseline counts for p = 0 only. None where no problem was judged.
+    """
+    problems = judged_problems(records)
+    if not problems:
+        return None
+    reached = {
+        record.problem
+        for record in records.values()
+        if record.status is Status.CORRECT and (p <= 0 or (_speedup_over(record, baseline) or 0.0) > p)
+    }
+    return len(reached) / len(problems)
+
+
+def judged_problems(records: Mapping[Key, Record]) -> frozenset[str]:
+    """The problems with at least one pair that was judged.
+
+    What this machine had to skip, and what failed for a reason of kbench's own, says nothing of the solutions; a
+    problem with nothing else is left out, so that a run of CUDA and CPU solutions is not halved on either.
+    """
+    undecided = (Status.SKIPPED, Status.INFRA_ERROR)
+    return frozenset(record.problem for record in records.values() if record.status not in undecided)
+
+
+def baselines_of(records: Mapping[Key, Record]) -> tuple[str, ...]:
+    """`eager`, and each further baseline that any record was timed against."""
+    return tuple(dict.fromkeys([EAGER, *(name for record in records.values() for name in record.baselines)]))
+
+
+def _speedup_over(record: Record, baseline: str) -> float | None:
+    return record.speedup if baseline == EAGER else record.baselines.get(baseline, {}).get("speedup")
 
 
 def totals(records: Mapping[Key, Record]) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from run_factory import ENVIRONMENT, make_record, make_run
 
-from kbench.compare.comparison import Change, Comparison, Row, compare_runs
+from kbench.compare.comparison import Comparison, compare_runs
+from kbench.compare.row import Change, Row
 from kbench.model import Record, Status
 
 BASE = (0.68, 0.69, 0.70, 0.71, 0.69)
@@ -227,3 +228,8 @@ def test_nothing_in_common() -> None:
     comparison: Comparison = compare_runs(make_run([make_record("p/a")]), make_run([make_record("p/b")]))
     assert comparison.rows == comparison.measured == ()
     assert comparison.geometric_mean_ratio is None
+
+
+def test_wild_replicates_do_not_overflow() -> None:
+    row = compare_pair(make_record(d=(0.0, 1.0)), make_record(replicate_log_ratios=(-800.0, 800.0), speedup=1e300))
+    assert row.change is not None and row.change > 1e200

@@ -5,9 +5,11 @@ from markdown_it import MarkdownIt
 from run_factory import ENVIRONMENT, make_record, make_run
 
 from kbench.compare.comparison import compare_runs
+from kbench.compare.explain import explain
 from kbench.compare.gate import gate
 from kbench.model import Status
-from kbench.report.markdown import comparison_markdown, escape, run_markdown
+from kbench.report.markdown import comparison_markdown, escape, explanation_markdown, run_markdown, table
+from kbench.report.tables import TextTable
 
 HOSTILE = [
     "a|b", "<script>alert(1)</script>", "[link](http://evil)", "`code` *bold* _it_ ~~x~~", "a\nb\r\n# heading",
@@ -48,6 +50,10 @@ kbench 0.1.0
 
 1 correct, 1 incorrect · geometric mean 2.00x over 1
 
+fast\\_p over eager: fast\\_0 100%, fast\\_1 100%, fast\\_1.5 100%, fast\\_2 100% (1 problem)
+
+fast\\_p over compile: fast\\_0 100%, fast\\_1 0%, fast\\_1.5 0%, fast\\_2 0% (1 problem)
+
 ## Not correct
 
 ### softmax/v2
@@ -74,6 +80,23 @@ def test_an_unknown_environment_says_nothing() -> None:
     assert page.startswith("# Speedups: run\n\n| problem")
 
 
+def test_an_explanation_is_a_page_of_its_own() -> None:
+    old, new = make_record(flags=("a|b",)), make_record(d=(0.38, 0.39, 0.40, 0.41, 0.39))
+    comparison = compare_runs(make_run([old]), make_run([new]))
+    page = explanation_markdown(explain(comparison, "softmax"), gate(comparison))
+    html = MarkdownIt("gfm-like", {"linkify": False}).render(page)
+    assert page.startswith("## softmax/v1: regressed\n\n**Gate: regression**\n")
+    assert "<td>flags</td>" in html and html.count("<table>") == 1 and "a|b" in html
+    assert "<li>p, Holm-adjusted: " in html
+
+
+@pytest.mark.parametrize("cell", ["`", "a|b", "a\\b", "a\nb"])
+def test_a_literal_cell_cannot_leave_its_code(cell: str) -> None:
+    content = TextTable(headers=("h",), rows=((cell,),), numeric=frozenset(), literal=frozenset({"h"}))
+    page = MarkdownIt("gfm-like", {"linkify": False}).render(table(content))
+    assert page.count("<td>") == 1 and "<code>" not in page
+
+
 def test_a_comparison_page() -> None:
     old = make_run([make_record(), make_record("softmax/v2")], path="results/old")
     new = make_run(
@@ -95,12 +118,15 @@ The environments differ:
 
 - gpu: NVIDIA H200 → none (no gate)
 
-| problem | solution | old | new | change | verdict | note |
-| --- | --- | ---: | ---: | ---: | --- | --- |
-| softmax | v1 | 2.00x \\[1.97, 2.03\\] | 1.48x \\[1.46, 1.50\\] | -25.9% \\[-27.1%, -24.7%\\] | regressed |  |
-| softmax | v2 | 2.00x \\[1.97, 2.03\\] | crash | – | broken |  |
+| problem | solution | old | new | change | o old, n new | ref, sol ms | verdict |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |
+| softmax | v1 | 2.00x | 1.48x | -25.9% \\[-27.1%, -24.7%\\] | `Nn·····oO 39%` | 0.0, +35.0% | regressed |
+| softmax | v2 | 2.00x | crash | – | `o··O·o··o 3.0%` | – | broken |
 
+- o, n: replicates of the old, the new run, from slowest to fastest (so far apart); capitals: several; \\*: both
 - 1 regressed, 1 broken
 - geometric mean 2.00x → 1.48x, -25.9% \\[-27.1%, -24.7%\\]
+- fast\\_p over eager: fast\\_0 100% → 100%, fast\\_1 100% → 100%, fast\\_1.5 100% → 0%, fast\\_2 100% → 0% \
+(1 and 1 problems)
 """
     )

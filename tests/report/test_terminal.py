@@ -9,12 +9,14 @@ from rich.console import Console, RenderableType
 from run_factory import ENVIRONMENT, make_record, make_run
 
 from kbench.compare.comparison import compare_runs
+from kbench.compare.explain import explain
 from kbench.compare.gate import gate
 from kbench.model import Status
 from kbench.report import terminal
 from kbench.store.summary import RunSummary
 
 SLOW = (0.38, 0.39, 0.40, 0.41, 0.39)
+NOISY = (0.48, 0.66, 0.56, 0.67, 0.505)
 
 
 SCREENS = Path(__file__).parent / "screens"
@@ -50,6 +52,27 @@ def test_comparison() -> None:
     )  # fmt: skip
     comparison = compare_runs(old, new)
     assert render(terminal.comparison_view(comparison, gate(comparison)), width=150) == expected("comparison")
+
+
+def test_explanation() -> None:
+    """A row that is inconclusive, among unchanged ones of which one leapt."""
+    old, new = [make_record(flags=("clock_mismatch",))], [make_record(d=NOISY, solution_sha="new", reference_ms=6.0)]
+    for index, move in enumerate((0.01, -0.012, 0.009, -0.01, 0.011, 0.6)):
+        old.append(make_record(f"u/{index}"))
+        new.append(make_record(f"u/{index}", d=[d + move for d in SLOW]))
+    old[1:] = [make_record(record.id, d=SLOW) for record in old[1:]]
+    comparison = compare_runs(make_run(old), make_run(new))
+    view = terminal.explanation_view(explain(comparison, "softmax"), gate(comparison, strict=True))
+    assert render(view, width=110) == expected("explanation")
+
+
+def test_a_comparison_fits_120_columns_and_loses_no_figure() -> None:
+    names = ("conv2d_groupnorm_scale_maxpool_clamp/cuda_fused", "level1/23_Softmax/v1", "level3/43_MinGPT/best_of_8")
+    old = make_run([make_record(name) for name in names])
+    new = make_run([make_record(name, d=NOISY, reference_ms=6.1) for name in names])
+    shown = render(terminal.comparison_view(compare_runs(old, new)), 120)
+    assert max(map(len, shown.splitlines())) <= 120
+    assert "…" not in shown and shown.count("-11.2% [-20.3%, -1.1%]   nn·n··n*O 26%   +3.4, +12.6%   inconclusive") == 3
 
 
 def test_record() -> None:
