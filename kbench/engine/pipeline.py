@@ -31,9 +31,11 @@ def run_jobs(
             ready.append(job)
         else:
             listener.ended(store.append(make_record(job, None, early, settings.environment_key)))
-    devices = {torch_device(job) for job in ready}
+    first = {torch_device(job): job for job in reversed(ready)}
     with concurrent.futures.ThreadPoolExecutor(max_workers=1) as aside:
-        warmed = [aside.submit(warm_up, device) for device in devices]
+        warmed = [
+            aside.submit(warm_up, job.problem, size=job.size, device=device) for device, job in first.items()
+        ]
         built = build_all(ready, room=room, log_path=store.log_path, workers=workers, listener=listener)
     for each in warmed:
         each.result()
