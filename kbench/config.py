@@ -154,7 +154,7 @@ class RunOptions:
     """Always contains `eager`."""
     replicates: int = _option(_whole(1), 5)
     """Pairs of fresh processes, each an independent piece of evidence."""
-    most_replicates: int = _option(_whole(1), derive=lambda _: MOST_REPLICATES)
+    most_replicates: int = _option(_whole(1), MOST_REPLICATES)
     """Taken instead where the interval's half-width still exceeds 1% after `replicates`. Where the number of
     replicates was given, it is that number."""
     min_samples: int = _option(_whole(1), 5)

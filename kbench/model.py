@@ -188,6 +188,7 @@ class Measurement:
     """Of the solution, in all samples."""
     verified_calls: int = 0
     """Of those, how many had their output compared with the oracle."""
+    deciding_replicates: int | None = None
     flags: tuple[str, ...] = ()
 
 
@@ -225,6 +226,9 @@ class Record:
     replicates: int = 0
     replicate_log_ratios: tuple[float, ...] = ()
     """d_p, the median log-ratio of each replicate (natural log, reference over solution)."""
+    deciding_replicates: int | None = None
+    """The spread of so many first replicates decided how many to take, and is the one behind the interval (Stein);
+    None: the number was fixed beforehand."""
     timed_calls: int = 0
     verified_calls: int = 0
     problem_sha: str = ""

@@ -147,7 +147,8 @@ def _log_mean(record: Record) -> stats.LogMean:
     if not record.replicate_log_ratios:
         return stats.log_mean_from_interval(estimate, record.replicates)
     # The printed speedup is what people believe; where the two disagree `_doubts` says so.
-    return replace(stats.log_mean(record.replicate_log_ratios), mean=math.log(estimate.value))
+    known = stats.log_mean(record.replicate_log_ratios, first=record.deciding_replicates)
+    return replace(known, mean=math.log(estimate.value))
 
 
 def _doubts(run: LoadedRun) -> list[str]:

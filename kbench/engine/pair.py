@@ -308,6 +308,7 @@ def make_record(
         sol_fraction=measured.sol_fraction,
         replicates=measured.replicates,
         replicate_log_ratios=findings.log_ratios,
+        deciding_replicates=measured.deciding_replicates,
         timed_calls=measured.timed_calls,
         verified_calls=measured.verified_calls,
     )

@@ -19,7 +19,7 @@ class Effort:
 
     replicates: int
     most_replicates: int
-    """Where the interval is still wide after `replicates`; never fewer than those."""
+    """Where the interval is still wide (`stats.wants_more`). No more than `replicates`: their number is fixed."""
 
 
 def take_samples(
@@ -37,9 +37,9 @@ def take_samples(
     its follower raise.
     """
     samples: list[Sample] = []
-    verified, replicate, wanted = 0, 0, effort.replicates
-    while replicate < wanted:
-        progress(replicate, wanted)
+    verified, replicate = 0, 0
+    while _goes_on(samples, replicate, effort, slack):
+        progress(replicate, effort.replicates if replicate < effort.replicates else effort.most_replicates)
         order = list(names) if replicate % 2 == 0 else list(reversed(names))
         with backend.staffed(order) as sides:
             paces = in_step({side.name: warm_up(side, budget) for side in sides})
@@ -48,9 +48,14 @@ def take_samples(
             samples += take_replicate(replicate, sides, paces=paces, budget=budget, after=follower.after)
             verified += follower.verified
         replicate += 1
-        if replicate == effort.replicates < effort.most_replicates:
-            d = log_ratios(bound_by_window(samples, slack), TRUSTED_SIDE)
-            wanted = effort.most_replicates if stats.wants_more(d) else wanted
     bounded = bound_by_window(samples, slack)
     timed = sum(sample.calls for sample in bounded if sample.side == SOLUTION)
-    return Taken(samples=tuple(bounded), timed_calls=timed, verified_calls=verified)
+    deciding = stats.FIRST_REPLICATES if effort.most_replicates > effort.replicates else None
+    return Taken(samples=tuple(bounded), timed_calls=timed, verified_calls=verified, deciding=deciding)
+
+
+def _goes_on(samples: Sequence[Sample], taken: int, effort: Effort, slack: Slack) -> bool:
+    if taken < effort.replicates or taken >= effort.most_replicates:
+        return taken < effort.replicates
+    d = log_ratios(bound_by_window(samples, slack), TRUSTED_SIDE)
+    return stats.wants_more(d, most=effort.most_replicates)

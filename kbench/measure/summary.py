@@ -18,13 +18,15 @@ class Taken:
     samples: tuple[Sample, ...]
     timed_calls: int
     verified_calls: int
+    deciding: int | None = None
+    """So many first replicates decided how many there were to be; None: that was fixed beforehand."""
 
 
 def summarise(taken: Taken, *, baselines: Sequence[str], floor: float | None) -> tuple[Measurement, tuple[float, ...]]:
     """The measurement that follows from the samples, and d_p of every replicate (against eager)."""
     samples = taken.samples
     logs = {name: log_ratios(samples, name) for name in baselines}
-    estimates = {name: stats.speedup_estimate(values) for name, values in logs.items()}
+    estimates = {name: stats.speedup_estimate(values, first=taken.deciding) for name, values in logs.items()}
     time_ms = _median_ms(samples, SOLUTION)
     further = {n: _further(_median_ms(samples, n), e) for n, e in estimates.items() if n != TRUSTED_SIDE}
     measurement = Measurement(
@@ -38,7 +40,8 @@ def summarise(taken: Taken, *, baselines: Sequence[str], floor: float | None) ->
         sol_fraction=floor / time_ms if floor is not None else None,
         timed_calls=taken.timed_calls,
         verified_calls=taken.verified_calls,
-        flags=flags_of(samples, SOLUTION),
+        deciding_replicates=taken.deciding,
+        flags=flags_of(samples, SOLUTION) + (("bimodal",) if stats.is_bimodal(logs[TRUSTED_SIDE]) else ()),
     )
     return measurement, logs[TRUSTED_SIDE]
 

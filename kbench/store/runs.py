@@ -171,6 +171,9 @@ def _check_types(data: Mapping[str, Any]) -> None:
         raise ValueError("field 'flags' holds something that is not text")
     if not all(_is_finite(value) for value in data.get("replicate_log_ratios", ())):
         raise ValueError("field 'replicate_log_ratios' holds something that is not a finite number")
+    deciding = data.get("deciding_replicates")
+    if deciding is not None and (isinstance(deciding, bool) or not isinstance(deciding, int) or deciding < 1):
+        raise ValueError("field 'deciding_replicates' is not a whole number of at least 1")
     for name, baseline in data.get("baselines", {}).items():
         if not isinstance(baseline, Mapping) or not all(_is_finite(v) for v in baseline.values() if v is not None):
             raise ValueError(f"baseline {name!r} holds something that is not a number")

@@ -50,6 +50,17 @@ def test_verdicts_of_timed_pairs(delta: float, verdict: Change) -> None:
     assert row.change_low < row.change < row.change_high
 
 
+def test_the_spread_is_that_of_the_replicates_that_decided_their_number() -> None:
+    quiet_first = (*BASE, 0.3, 1.1, 0.2, 1.2, 0.7)
+    fixed = compare_pair(make_record(d=quiet_first), make_record(d=shifted(-0.2, quiet_first), solution_sha="new"))
+    wanted = compare_pair(
+        make_record(d=quiet_first, deciding_replicates=5),
+        make_record(d=shifted(-0.2, quiet_first), solution_sha="new", deciding_replicates=5),
+    )
+    assert fixed.change == pytest.approx(wanted.change)
+    assert (fixed.verdict, wanted.verdict) == (Change.INCONCLUSIVE, Change.REGRESSED)
+
+
 def test_a_large_change_in_large_noise_is_inconclusive() -> None:
     wide = (0.3, 0.9, 0.5, 1.1, 0.2)
     row = compare_pair(make_record(d=wide), make_record(d=shifted(-0.2, tuple(reversed(wide)))))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from kbench import stats
 from kbench.measure.replicates import Effort, take_samples
 from kbench.measure.summary import Taken, log_ratios, summarise
 from kbench.measure.window import CUDA_SLACK
@@ -90,12 +91,29 @@ def test_whoever_starts_first_alternates_and_everyone_is_gone_in_the_end() -> No
 
 def test_a_narrow_interval_needs_no_more_and_a_wide_one_does() -> None:
     assert len(log_ratios(taken(FakeBackend(steady)).samples, EAGER)) == 5
-    assert len(log_ratios(taken(FakeBackend(wobbling)).samples, EAGER)) == 10
+    wide = taken(FakeBackend(wobbling))
+    measured, logs = summarise(wide, baselines=(EAGER,), floor=None)
+    assert (len(logs), measured.deciding_replicates) == (10, 5)
+    assert measured.speedup == stats.speedup_estimate(logs, first=5)
 
 
 @pytest.mark.parametrize(("replicates", "most", "number"), [(3, 3, 3), (1, 1, 1), (10, 10, 10), (4, 2, 4)])
 def test_a_number_that_was_given_is_kept(replicates: int, most: int, number: int) -> None:
-    assert len(log_ratios(taken(FakeBackend(wobbling), replicates=replicates, most=most).samples, EAGER)) == number
+    result = taken(FakeBackend(wobbling), replicates=replicates, most=most)
+    measured, logs = summarise(result, baselines=(EAGER,), floor=None)
+    assert (len(logs), measured.deciding_replicates) == (number, None)
+    assert measured.speedup == stats.speedup_estimate(logs)
+
+
+def test_replicates_of_two_modes_are_flagged() -> None:
+    def two_modes(side: str, replicate: int) -> float:
+        return 2e6 if side == EAGER else 1e6 * (1.0 + 0.1 * (replicate % 2) + 0.0001 * replicate)
+
+    flags = [
+        summarise(taken(FakeBackend(clock), replicates=10), baselines=(EAGER,), floor=None)[0].flags
+        for clock in (two_modes, steady)
+    ]
+    assert flags == [("bimodal",), ()]
 
 
 def test_every_sample_is_followed_and_what_was_verified_is_counted() -> None:

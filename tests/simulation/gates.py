@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from run_factory import ENVIRONMENT
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from kbench.compare.comparison import Change, compare_runs
+from kbench.compare.comparison import compare_runs
 from kbench.compare.gate import Outcome, gate
+from kbench.compare.row import Change
 from kbench.model import Record, Status
 from kbench.store.runs import LoadedRun
 

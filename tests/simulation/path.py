@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kbench.judge.stream import Timed
 from kbench.measure.sampling import Pace, in_step, take_replicate, warm_up
 from kbench.measure.summary import Taken, summarise
 from kbench.measure.window import CUDA_SLACK, SOLUTION, TRUSTED_SIDE, bound_by_window
-from kbench.model import Measurement
+from kbench.model import Measurement, Timed
 from simulation.noise import BUDGET, SAMPLE_SD, Factors, Scenario, Timeline, quantised_ns
 
 _WINDOW_NS, _WINDOW_SD_NS = 12e3, 2e3
