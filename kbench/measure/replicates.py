@@ -42,7 +42,7 @@ def take_samples(
         progress(replicate, effort.replicates if replicate < effort.replicates else effort.most_replicates)
         order = list(names) if replicate % 2 == 0 else list(reversed(names))
         with backend.staffed(order) as sides:
-            paces = in_step({side.name: warm_up(side, budget) for side in sides})
+            paces = in_step({side.name: warm_up(side, budget, trusted=side.name != SOLUTION) for side in sides})
             pace = paces[SOLUTION]
             follower = backend.follow(sides, samples=samples_of(pace, budget), calls=pace.calls)
             samples += take_replicate(replicate, sides, paces=paces, budget=budget, after=follower.after)

@@ -48,8 +48,12 @@ class Pace:
     samples_per_visit: int
 
 
-def warm_up(side: Side, budget: Budget) -> Pace:
-    """Call until two successive windows of three agree, or long enough; then choose calls and samples."""
+def warm_up(side: Side, budget: Budget, *, trusted: bool) -> Pace:
+    """Call until two successive windows of three agree, or long enough; then choose calls and samples.
+
+    What a `trusted` side claims is its time. Of any other the window has a say: on a busy machine that is a long time,
+    and so fewer calls make a sample than should.
+    """
     seen: list[Timed] = []
     spent_ns = 0.0
     while len(seen) < _WARM_UP_CALLS and (spent_ns < _WARM_UP_NS or len(seen) < 3) and not _steady(seen):
@@ -57,7 +61,8 @@ def warm_up(side: Side, budget: Budget) -> Pace:
         spent_ns += timed.window_ns
         seen.append(timed)
     side.rest()
-    per_call_ns = max(statistics.median(_believable_ns(timed) for timed in seen[-3:]), 1.0)
+    believable = (timed.claimed_ns if trusted else _believable_ns(timed) for timed in seen[-3:])
+    per_call_ns = max(statistics.median(believable), 1.0)
     calls = min(budget.most_calls, max(1, math.ceil(budget.least_sample_ns / per_call_ns)))
     wanted_ns = budget.min_block_ns / 2
     samples = max(math.ceil(budget.min_samples / 2), math.ceil(wanted_ns / (calls * per_call_ns)))

@@ -52,7 +52,7 @@ class FakeSide:
 def replicate(
     sides: list[FakeSide], which: Budget, after: Callable[[FakeSide, int], None] | None = None
 ) -> list[Sample]:
-    paces = {side.name: warm_up(side, which) for side in sides}
+    paces = {side.name: warm_up(side, which, trusted=False) for side in sides}
     return take_replicate(7, sides, paces=paces, budget=which, after=after or (lambda *_: None))
 
 
@@ -116,7 +116,7 @@ def test_the_look_at_an_output_follows_its_own_sample_and_numbers_it() -> None:
 def test_the_number_of_samples_is_known_beforehand() -> None:
     which = budget(blocks=3, min_samples=5)
     side = FakeSide("a")
-    assert len(replicate([side], which)) == samples_of(warm_up(FakeSide("a"), which), which)
+    assert len(replicate([side], which)) == samples_of(warm_up(FakeSide("a"), which, trusted=False), which)
 
 
 def test_the_first_call_of_a_visit_is_not_recorded() -> None:
@@ -173,22 +173,30 @@ def test_a_forward_that_waits_for_the_device_is_flagged(queued: bool) -> None:
 
 def test_warming_up_ends_when_two_windows_of_three_agree() -> None:
     side = FakeSide("a", per_call_ns=(9000.0, 5000.0, 3000.0, 2000.0, 1500.0, 1200.0, 1010.0, 1000.0, 990.0, 1000.0))
-    warm_up(side, budget())
+    warm_up(side, budget(), trusted=False)
     assert len(side.asked) == 11  # after ten the medians are 1200 and 1000, then 1010 and 1000
 
 
 def test_warming_up_ends_at_last_where_nothing_agrees() -> None:
     side = FakeSide("a", per_call_ns=itertools.islice(itertools.cycle([1.0, 1.0, 1.0, 1e3, 1e3, 1e3]), 60))
-    warm_up(side, budget())
+    warm_up(side, budget(), trusted=False)
     assert len(side.asked) <= 40
 
 
 def test_warming_up_a_slow_side_takes_three_calls() -> None:
     side = FakeSide("a", per_call_ns=(4e9,))
-    pace = warm_up(side, budget(min_samples=6))
+    pace = warm_up(side, budget(min_samples=6), trusted=False)
     assert (len(side.asked), pace.calls, pace.samples_per_visit) == (3, 1, 3)
+
+
+def test_a_busy_machine_makes_no_short_samples_of_a_trusted_sides_calls() -> None:
+    pace = {
+        trusted: warm_up(FakeSide("a", overhead_ns=9e6), budget(least_sample_ns=1e5), trusted=trusted).calls
+        for trusted in (True, False)
+    }
+    assert pace == {True: 100, False: 1}
 
 
 def test_the_pace_follows_the_end_of_the_warm_up() -> None:
     side = FakeSide("a", per_call_ns=(1e6, 1e6, 1e6, 1e6, 100.0))
-    assert warm_up(side, budget(least_sample_ns=1000.0)).calls == 10
+    assert warm_up(side, budget(least_sample_ns=1000.0), trusted=False).calls == 10

@@ -7,7 +7,7 @@ their clocks are not there.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -64,10 +64,14 @@ class _NoNoise(np.random.Generator):
         return loc
 
 
+def _paces(sides: Sequence[DrawnSide]) -> dict[str, Pace]:
+    return in_step({side.name: warm_up(side, BUDGET, trusted=side.name != SOLUTION) for side in sides})
+
+
 def pace_of(scenario: Scenario) -> Pace:
     """How often the sampler will call these sides: the same for both."""
     calm = _NoNoise()
-    paces = in_step({side.name: warm_up(side, BUDGET) for side in _sides(scenario, iter(()), iter(()), calm)})
+    paces = _paces(_sides(scenario, iter(()), iter(()), calm))
     assert len(set(paces.values())) == 1, f"the timeline of {scenario.name!r} has room for one pace, not for {paces}"
     return paces[SOLUTION]
 
@@ -88,7 +92,7 @@ def measured(
         own, turn = factors[draw, replicate], turns[replicate]
         sides = _sides(scenario, iter(own[~turn].tolist()), iter(own[turn].tolist()), rng)
         order = sides[::-1] if replicate % 2 == 0 else sides
-        paces = in_step({side.name: warm_up(side, BUDGET) for side in order})
+        paces = _paces(order)
         samples += take_replicate(replicate, order, paces=paces, budget=BUDGET, after=lambda *_: None)
     bounded = bound_by_window(samples, CUDA_SLACK)
     calls = sum(sample.calls for sample in bounded if sample.side == SOLUTION)
