@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import click
 
 from kbench.cli import screen
 from kbench.compare.comparison import DEFAULT_THRESHOLD, Comparison, compare_runs
+from kbench.compare.confirmed import suspects, with_fresh_rows
 from kbench.compare.explain import Explanation, explain
 from kbench.compare.gate import Gate, gate
+from kbench.config import load_options
 from kbench.errors import UsageError
 from kbench.report.jsonout import comparison_json, explanation_json
 from kbench.store.runs import load_run, resolve_run
 
 RESULTS = Path("results")
+_PASSIVE = "OMP_WAIT_POLICY"
+"""As for `kbench run`: the judge's own threads must sleep while a worker on the same cores is timed."""
 
 
 @click.command("compare")
@@ -34,6 +39,11 @@ RESULTS = Path("results")
     "and with 1 for a pair that only NEW has and that fails.",
 )
 @click.option(
+    "--confirm", is_flag=True,
+    help="Measure the pairs that regressed again, here and now: both runs' own sources in turn, replicate by "
+    "replicate, in fresh processes. The fresh figures alone decide about them.",
+)
+@click.option(
     "--explain", "name", metavar="ROW",
     help="Instead of the table: the rule that decided ROW, every figure it was applied to, and how many replicates "
     "would decide it. ROW is <problem>/<solution>, or any part of it that fits one pair only.",
@@ -45,7 +55,7 @@ RESULTS = Path("results")
 @click.option("--json", "as_json", is_flag=True, help="Short for --format json.")
 def compare_command(
     old: Path, new: Path, fail_on_regression: str | None, allow_missing: bool, strict: bool, name: str | None,
-    layout: str, as_json: bool,
+    layout: str, as_json: bool, confirm: bool,
 ) -> None:  # fmt: skip
     """Show what changed from the run OLD to the run NEW.
 
@@ -61,6 +71,8 @@ def compare_command(
     threshold = DEFAULT_THRESHOLD if fail_on_regression is None else parse_threshold(fail_on_regression)
     before, after = (load_run(resolve_run(path, RESULTS)) for path in (old, new))
     comparison = compare_runs(before, after, threshold=threshold)
+    if confirm:
+        comparison = _confirmed(comparison, strict=strict)
     answer = None if fail_on_regression is None else gate(comparison, allow_missing=allow_missing, strict=strict)
     screen.warn(comparison.warnings)
     if name is None:
@@ -70,6 +82,24 @@ def compare_command(
     if answer is not None:
         click.echo(f"gate: {answer.outcome}", err=True)
         click.get_current_context().exit(answer.exit_code)
+
+
+def _confirmed(comparison: Comparison, *, strict: bool) -> Comparison:
+    """The comparison with what is suspect in it measured again."""
+    keys = suspects(comparison, strict=strict)
+    if not keys:
+        click.echo("nothing to confirm: no pair regressed", err=True)
+        return comparison
+    os.environ.setdefault(_PASSIVE, "passive")
+    from kbench.cli.progress import listening
+    from kbench.engine.confirm import remeasure
+
+    stored = {name: value for name, value in comparison.new.options.items() if name != "started"}
+    options = load_options(stored, os.environ, Path.cwd()).options
+    with listening(total=len(keys), done=0) as listener:
+        listener.note(f"measuring {len(keys)} pairs of both runs again, in turn")
+        fresh = remeasure(comparison.old, comparison.new, keys, options=options, listener=listener)
+    return with_fresh_rows(comparison, compare_runs(*fresh, threshold=comparison.threshold))
 
 
 def _show(comparison: Comparison, answer: Gate | None, layout: str) -> None:

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from kbench.compare.comparison import Comparison
-from kbench.compare.row import ROUNDING, Change
+from kbench.compare.row import ROUNDING, Change, Row
 from kbench.errors import EXIT_FAILED, EXIT_OK, EXIT_UNDECIDED
 from kbench.model import Status
 from kbench.store.runs import LoadedRun
@@ -147,11 +147,18 @@ def _maybe_slower(comparison: Comparison) -> list[str]:
     """The inconclusive rows that may hide a regression."""
     found = []
     for row in comparison.having(Change.INCONCLUSIVE):
+        if not may_be_slower(row, comparison.threshold):
+            continue
         if row.change_low is None:
             found.append(f"{row.id} may be slower: {row.note or 'nothing bounds its change'}")
-        elif row.change_low <= -comparison.threshold + ROUNDING:
+        else:
             found.append(f"{row.id} may be slower: its speedup may have changed by {row.change_low:+.1%}")
     return found
+
+
+def may_be_slower(row: Row, threshold: float) -> bool:
+    """Whether an inconclusive row's interval reaches past the threshold on the slow side, or is not known."""
+    return row.change_low is None or row.change_low <= -threshold + ROUNDING
 
 
 def _doubtful(comparison: Comparison) -> list[str]:

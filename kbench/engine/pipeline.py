@@ -27,7 +27,7 @@ def run_jobs(
         store.save_source(job.solution.id, job.solution.path)
     ready = []
     for job in todo:
-        if (early := _settled(job)) is None:
+        if (early := settled(job)) is None:
             ready.append(job)
         else:
             listener.ended(store.append(make_record(job, None, early, settings.environment_key)))
@@ -49,7 +49,7 @@ def run_jobs(
             listener.ended(store.append(record, samples))
 
 
-def _settled(job: Job) -> Verdict | None:
+def settled(job: Job) -> Verdict | None:
     """The verdict of a pair that needs no worker."""
     if job.skip_reason is not None:
         return Verdict(status=Status.SKIPPED, reason=job.skip_reason)

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from kbench.store.writer import RunStore
 
 if TYPE_CHECKING:
     from kbench.build.service import Build, BuildRoom
+    from kbench.engine.pair import Settings
     from kbench.remote.hire import Hiring
 
 _FIXED_BY_RUN = (
@@ -134,34 +135,54 @@ def _execute_jobs(prepared: Prepared, store: RunStore, listener: Listener) -> No
         store.save_problem_source(job.problem.id, job.problem.path)
         if job.problem.sidecar is not None:
             store.save_sidecar(job.problem.id, job.problem.sidecar)
-    with staffed(prepared, listener, store_path=store.path) as (hiring, room):
-        from kbench.engine.pair import Settings
+    with staffed(prepared, listener, also_hidden=[store.path]) as (hiring, room):
         from kbench.engine.pipeline import run_jobs
-        from kbench.judge.cases import SeedSource
-        from kbench.measure.replicates import Effort
 
-        settings = Settings(
-            hiring=hiring,
-            seeds=SeedSource(options.seed),
-            baselines=options.baselines,
-            effort=Effort(replicates=options.replicates, most_replicates=options.most_replicates),
-            blocks=options.blocks,
-            min_samples=options.min_samples,
-            min_block_ms=options.min_block_ms,
-            environment_key=str(store.environment.get("key", "")),
-            build_environment=room.toolchain.environment(),
-            log_path=store.log_path,
-            stage=listener.stage,
-            sanitize=options.sanitize,
-        )
+        settings = settings_of(
+            options, hiring, room, environment_key=str(store.environment.get("key", "")),
+            log_path=store.log_path, stage=listener.stage,
+        )  # fmt: skip
         run_jobs(prepared.jobs, store=store, room=room, settings=settings, workers=options.jobs, listener=listener)
+
+
+def settings_of(
+    options: RunOptions,
+    hiring: Hiring,
+    room: BuildRoom,
+    *,
+    environment_key: str,
+    log_path: Callable[[str, str], Path],
+    stage: Callable[[str, str], None],
+) -> Settings:
+    """How the pairs of a run with these options are judged and measured."""
+    from kbench.engine.pair import Settings
+    from kbench.judge.cases import SeedSource
+    from kbench.measure.replicates import Effort
+
+    return Settings(
+        hiring=hiring,
+        seeds=SeedSource(options.seed),
+        baselines=options.baselines,
+        effort=Effort(replicates=options.replicates, most_replicates=options.most_replicates),
+        blocks=options.blocks,
+        min_samples=options.min_samples,
+        min_block_ms=options.min_block_ms,
+        environment_key=environment_key,
+        build_environment=room.toolchain.environment(),
+        log_path=log_path,
+        stage=stage,
+        sanitize=options.sanitize,
+    )
 
 
 @contextmanager
 def staffed(
-    prepared: Prepared, listener: Listener, *, store_path: Path | None, any_arch: str | None = None
+    prepared: Prepared, listener: Listener, *, also_hidden: Sequence[Path], any_arch: str | None = None
 ) -> Iterator[tuple[Hiring, BuildRoom]]:
-    """A fork server with what every worker and build has in common. Raises InfraError."""
+    """A fork server with what every worker and build has in common. Raises InfraError.
+
+    Workers see none of the options' own folders, nor of `also_hidden`.
+    """
     from kbench.remote.surroundings import SERVER_MODULES, server_environment
     from kbench.sandbox.client import ForkServer
 
@@ -175,7 +196,7 @@ def staffed(
         extra=toolchain.environment(),
     )  # fmt: skip
     visible = _toolchain_folders(toolchain)
-    hidden = _hidden_folders(options, store_path, visible=visible)
+    hidden = _hidden_folders(options, also_hidden, visible=visible)
     starting = ForkServer(modules=SERVER_MODULES, environment=environment, visible=visible, hidden=hidden)
 
     from kbench.build.service import BuildRoom  # torch, which takes seconds here, and at the same time there
@@ -226,15 +247,14 @@ def _toolchain_folders(toolchain: Toolchain) -> tuple[str, ...]:
     return (str(Path(toolchain.cuda_home).resolve()),) if toolchain.cuda_home else ()
 
 
-def _hidden_folders(options: RunOptions, store_path: Path | None, *, visible: tuple[str, ...]) -> tuple[str, ...]:
+def _hidden_folders(options: RunOptions, more: Sequence[Path], *, visible: tuple[str, ...]) -> tuple[str, ...]:
     """Problems, solutions, results and other builds; never a folder that the interpreter lies around, or all of `/`.
 
     An installed kbench carries its red-team suite among its own files, which workers see: that part is hidden too.
     """
     from kbench.sandbox.client import interpreter_folders
 
-    wanted = [options.problems, options.solutions, options.results, options.cache_dir]
-    wanted += [store_path] if store_path else []
+    wanted = [options.problems, options.solutions, options.results, options.cache_dir, *more]
     folders = {(path if path.is_dir() else path.parent).resolve() for path in wanted if path.exists()}
     needed = [Path(path) for path in (*visible, *interpreter_folders())]
     hidden = folders - {Path("/")} - set(needed)
@@ -250,7 +270,7 @@ def build_only(prepared: Prepared, *, logs: Path, arch: str | None, listener: Li
     """Build every planned solution, several at once. Returns each solution's build."""
     from kbench.engine.pipeline import build_all
 
-    with staffed(prepared, listener, store_path=None, any_arch=arch) as (_, room):
+    with staffed(prepared, listener, also_hidden=[], any_arch=arch) as (_, room):
 
         def log(solution_id: str, name: str) -> Path:
             path = logs / solution_id / f"{name}.log"

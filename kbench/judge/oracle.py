@@ -105,10 +105,10 @@ def _budgets(
             raise ProblemError(f"problem {reference.problem.id!r} does not suit case 'integers'", why=why)
         return budgets, {}
     lower = run_in_fp64(reference, case, mantissa_bits=_LOWER_MANTISSA_BITS[reference.problem.precision])
-    lenient = case.name == "nonfinite"
 
     def budget(triple: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> Tolerance:
-        return dataclasses.replace(bracket(*triple), lenient_nonfinite=lenient)
+        found = bracket(*triple, few_values=case.name == "ties")
+        return dataclasses.replace(found, lenient_nonfinite=case.name == "nonfinite")
 
     honest = eager
     if reference.problem.precision is Precision.TF32 and reference.device.type == "cpu":

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from kbench.errors import UsageError
-from kbench.model import Problem, Record, Status
+from kbench.model import Record, Status
 from kbench.plan.files import read_source
-from kbench.plan.problems import read_problem
 from kbench.repro.facts import Facts
 from kbench.store.runs import LoadedRun
-from kbench.store.writer import problem_source, solution_source
+from kbench.store.sources import find_problem, find_solution
 
 _NOT_JUDGED = (Status.SKIPPED, Status.INFRA_ERROR)
 _DEFAULT_TIMEOUT_S = 60.0
@@ -26,7 +23,7 @@ def facts_of(run: LoadedRun, record: Record) -> Facts:
             f"there is no failure of {record.id} to show", where=str(run.path),
             why=f"it was not judged: {record.status}{f' ({record.reason})' if record.reason else ''}",
         )  # fmt: skip
-    problem = _find_problem(run, record)
+    problem = find_problem(run, record)
     if record.size not in problem.sizes:
         where = str(problem.sidecar or problem.path)
         raise UsageError(f"problem {problem.id!r} has no size {record.size!r}", where=where)
@@ -46,52 +43,5 @@ def facts_of(run: LoadedRun, record: Record) -> Facts:
         left_out=tuple(said.partition(":")[2] for said in record.cases_left_out),
         timeout_s=float(timeout_s) if isinstance(timeout_s, int | float) else _DEFAULT_TIMEOUT_S,
         problem_source=read_source(problem.path).text,
-        solution_source=_find_solution(run, record),
+        solution_source=find_solution(run, record),
     )
-
-
-def _find_problem(run: LoadedRun, record: Record) -> Problem:
-    """The problem with its sidecar, from the run's own copy or else from where the run found it."""
-    places = [problem_source(_folder(run), record.problem), *_places(run, "problems", record.problem)]
-    looked = []
-    for path in places:
-        if path.is_file():
-            problem = read_problem(record.problem, path)
-            if problem.sha == record.problem_sha:
-                return problem
-            looked.append(path)
-    raise _gone(f"problem {record.problem!r}", looked, places)
-
-
-def _find_solution(run: LoadedRun, record: Record) -> str:
-    places = [solution_source(_folder(run), record.id), *_places(run, "solutions", record.id)]
-    looked = []
-    for path in places:
-        if path.is_file():
-            file = read_source(path)
-            if file.sha == record.solution_sha and file.defect is None:
-                return file.text
-            looked.append(path)
-    raise _gone(f"solution {record.id!r}", looked, places)
-
-
-def _folder(run: LoadedRun) -> Path:
-    return run.directory or run.path.parent
-
-
-def _places(run: LoadedRun, option: str, identity: str) -> list[Path]:
-    """Where a run's options say that a source was: below a folder, or the one file that was named."""
-    root = run.options.get(option)
-    if not isinstance(root, str):
-        return []
-    return [Path(root) / f"{identity}.py", *([Path(root)] if root.endswith(".py") else [])]
-
-
-def _gone(what: str, looked: list[Path], places: list[Path]) -> UsageError:
-    if looked:
-        return UsageError(
-            f"{what} is not what was judged any more", where=str(looked[-1]),
-            why="its hash, a problem's sidecar included, is not the record's",
-            hint="check out the version that was judged",
-        )  # fmt: skip
-    return UsageError(f"{what} cannot be found", why=f"looked at {', '.join(map(str, places))}")

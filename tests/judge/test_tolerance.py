@@ -52,6 +52,26 @@ def test_the_limit_lies_between_eager_and_one_precision_lower(e_hi: float, e_lo:
     assert budget.decidable is (e_lo >= 6 * e_hi)
 
 
+def test_long_sums_of_a_few_values_may_all_be_off_alike() -> None:
+    """As a matrix-vector product with 1/8192 is for rows of which each holds 256 numbers 32 times over."""
+    generator = torch.Generator().manual_seed(4)
+    for _ in range(20):
+        few = torch.rand(256, generator=generator)
+        rows = few[torch.randint(0, 256, (256, 8192), generator=generator)]
+        oracle, eager = rows.double().mean(1), rows.mean(1)
+        lower = rows.bfloat16().double().mean(1)
+        got = torch.mv(rows, torch.full((8192,), 1 / 8192))
+        assert compare(got, oracle, eager, bracket(oracle, eager, lower, few_values=True)) is None
+
+
+def test_a_bias_of_half_the_tolerance_is_too_much_where_no_sum_explains_it() -> None:
+    oracle = drawn(200, 200)
+    budget = bracket(oracle, with_error(oracle, 1e-5), with_error(oracle, 1e-2, seed=2))
+    assert compare(oracle + 0.4 * budget.limit, oracle, oracle, budget) is None
+    mismatch = compare(oracle + 0.6 * budget.limit, oracle, oracle, budget)
+    assert mismatch is not None and "has a mean of" in mismatch.message
+
+
 def test_the_scale_is_the_spread_or_the_size_where_there_is_no_spread() -> None:
     oracle = 3 + 2 * drawn(100, 100)
     assert bracket(oracle, oracle, oracle).scale == pytest.approx(2, rel=0.05)
