@@ -202,12 +202,17 @@ def test_a_killed_run_goes_on(project: Project) -> None:
     assert stray_processes(resumed.marker) == {}
 
 
-@pytest.mark.parametrize("said", ["scale/b: building", "scale/b: judging", "scale/b: timing 1/"])
-def test_an_interrupted_run_is_valid_and_goes_on(project: Project, said: str) -> None:
+@pytest.mark.parametrize(
+    ("said", "terminated"), [("scale/b: building", False), ("scale/b: judging", True), ("scale/b: timing 1/", False)]
+)
+def test_an_interrupted_run_is_valid_and_goes_on(project: Project, said: str, terminated: bool) -> None:
     project.write("solutions/scale/b.py", SLOW_TO_IMPORT)
     process = project.start("run", "--device", "cpu", "--out", "out")
     process.until(said)
-    process.interrupt()
+    if terminated:
+        process.process.terminate()
+    else:
+        process.interrupt()
     assert process.wait(deadline_s=20) == 130, process.stderr
     assert "Traceback" not in process.stderr
     assert process.stderr.rstrip().endswith("interrupted")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 
 import click
@@ -51,6 +52,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit: 0 well, 1 a failure or regression, 2 usage, 3 undecided, 130 interrupted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled CI job tidies up like Ctrl-C
     sys.exit(run_cli(sys.argv[1:]))
 
 
