@@ -1,8 +1,7 @@
 """How far an output may lie from the oracle: criteria on the scale of the output, with a bracketed tolerance.
 
 With d = y - o, s = std(o): rms(d)/s <= T, the worst slice along every dimension <= 4T, every element
-|d_i| <= 5T (s + |o_i|), |mean(d)|/s <= T/2 (or what one long sum is off by in all rows alike), and an output must not
-be constant where the oracle is not.
+|d_i| <= 5T (s + |o_i|), |mean(d)|/s <= T/2, and an output must not be constant where the oracle is not.
 T lies between the error of trusted eager at the declared precision (e_hi) and that of the reference one precision
 lower (e_lo): sqrt(e_hi e_lo), within [2 e_hi, e_lo/3]. So another order of summation passes, fewer bits do not.
 
@@ -49,8 +48,8 @@ class Tolerance:
     scale: float
     e_hi: float
     e_lo: float
-    shared: float = 0.0
-    """What all elements may be off by together, on the scale s: the mean error may reach this or T/2."""
+    bias: float = 0.0
+    """What a long sum may be off by in all elements alike, on the scale s: the mean error may reach this or T/2."""
     whole: bool = False
     """Every element is a whole number and must round to just that one."""
     lenient_nonfinite: bool = False
@@ -88,7 +87,8 @@ def bracket(
     limit = min(max(math.sqrt(e_hi * e_lo), 2 * e_hi), max(e_lo / 3, 2 * e_hi))
     shared = _shared_error(size) / scale
     shared = max(shared, _LONG_SUM * shared if few_values else min(_LONG_SUM * shared, e_lo / 3))
-    return Tolerance(limit=max(limit, shared), scale=scale, e_hi=e_hi, e_lo=e_lo, shared=shared)
+    bias = shared if few_values else 0.0
+    return Tolerance(limit=max(limit, shared), scale=scale, e_hi=e_hi, e_lo=e_lo, bias=bias)
 
 
 def whole_numbers(oracle: torch.Tensor, eager: torch.Tensor) -> Tolerance | None:
@@ -210,7 +210,7 @@ def _compare_overall(
 
     if (rms := _rms(error) / scale) > limit:
         return refused(f"the error as a whole is {rms:.2e} of the output's scale", rms, limit)
-    most = max(_MEAN_FACTOR * limit, budget.shared)
+    most = max(_MEAN_FACTOR * limit, budget.bias)
     if (mean := abs(float(error.mean())) / scale) > most and error.numel() > 1:
         return refused(f"the error has a mean of {mean:.2e} of the output's scale", mean, most)
     for dim in range(error.dim()):
