@@ -162,7 +162,14 @@ class LogMean:
     variance: float | None
     """Variance *of the mean* (s²/P), or None where there is no evidence about it."""
     degrees: float
-    """Degrees of freedom of that variance (P − 1); 0 where it is None."""
+    """Degrees of freedom of that variance (P − 1, or fewer: see `log_mean`); 0 where it is None."""
+    count: int | None = None
+    """P, where it is not one more than the degrees of freedom."""
+
+    @property
+    def replicates(self) -> int:
+        """P."""
+        return round(self.degrees) + 1 if self.count is None else self.count
 
 
 def log_mean(d: Sequence[float], *, first: int | None = None) -> LogMean:
@@ -182,7 +189,8 @@ def log_mean(d: Sequence[float], *, first: int | None = None) -> LogMean:
         return LogMean(mean=mean, variance=None, degrees=0.0)
     centre = statistics.fmean(known)
     spread = math.fsum((x - centre) ** 2 for x in known) / (len(known) - 1)  # ten times as fast as `variance`
-    return LogMean(mean=mean, variance=spread / len(d), degrees=len(known) - 1.0)
+    count = len(d) if len(known) < len(d) else None
+    return LogMean(mean=mean, variance=spread / len(d), degrees=len(known) - 1.0, count=count)
 
 
 def log_mean_from_interval(estimate: Estimate, replicates: int) -> LogMean:

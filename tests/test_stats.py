@@ -354,3 +354,12 @@ def test_run_noise_names_the_rows_that_moved() -> None:
 
 def test_run_noise_is_never_negative() -> None:
     assert stats.run_noise([0.0] * 5, [0.01] * 5).variance == 0.0
+
+
+def test_the_variance_of_a_mean_leads_back_to_the_spread_that_decided_the_number() -> None:
+    d = [0.1, 0.12, 0.08, 0.11, 0.09, 0.3, -0.2]
+    fixed, wanted = stats.log_mean(d), stats.log_mean(d, first=5)
+    assert (fixed.replicates, wanted.replicates, wanted.degrees) == (7, 7, 4)
+    assert wanted.variance is not None and fixed.variance is not None
+    assert wanted.variance * wanted.replicates == pytest.approx(statistics.variance(d[:5]))
+    assert fixed.variance * fixed.replicates == pytest.approx(statistics.variance(d))

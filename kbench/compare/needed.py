@@ -79,7 +79,7 @@ class _Side:
 
     @classmethod
     def of(cls, mean: stats.LogMean) -> _Side:
-        count = round(mean.degrees) + 1
+        count = mean.replicates
         return cls(count=count, spread=None if mean.variance is None else mean.variance * count)
 
 

@@ -73,10 +73,9 @@ def _laid_out(run: LoadedRun, keys: Sequence[Key], folder: Path, options: RunOpt
         solution = folder / "solutions" / record.problem / f"{record.solution}.py"
         solution.parent.mkdir(parents=True, exist_ok=True)
         solution.write_text(find_solution(run, record), newline="")
-    size = run.records[keys[0]].size
     return dataclasses.replace(
-        options, problems=folder / "problems", solutions=folder / "solutions", size=size, baselines=("eager",),
-        select=None, replicates=1, most_replicates=1,
+        options, problems=folder / "problems", solutions=folder / "solutions", device=run.records[keys[0]].device,
+        baselines=("eager",), select=None, replicates=1, most_replicates=1, sanitize=False,
     )  # fmt: skip
 
 

@@ -197,13 +197,12 @@ def staffed(
     )  # fmt: skip
     visible = _toolchain_folders(toolchain)
     hidden = _hidden_folders(options, also_hidden, visible=visible)
-    starting = ForkServer(modules=SERVER_MODULES, environment=environment, visible=visible, hidden=hidden)
+    with ForkServer(modules=SERVER_MODULES, environment=environment, visible=visible, hidden=hidden) as server:
+        from kbench.build.service import BuildRoom  # torch, which takes seconds here, and at the same time there
+        from kbench.remote.hire import Hiring
+        from kbench.remote.link import Deadlines
 
-    from kbench.build.service import BuildRoom  # torch, which takes seconds here, and at the same time there
-    from kbench.remote.hire import Hiring
-    from kbench.remote.link import Deadlines
-
-    with starting as server:
+        server.await_ready()
         hiring = Hiring(
             server=server,
             limits=confine.Limits(memory_bytes=int(options.memory_limit_gb * 2**30)),

@@ -191,12 +191,12 @@ def _mean(side: stats.LogMean) -> str:
 
 
 def _count(side: stats.LogMean) -> str:
-    return str(round(side.degrees) + 1)
+    return str(side.replicates)
 
 
 def _spread(side: stats.LogMean) -> str:
     """s, the standard deviation of one replicate."""
-    return MISSING if side.variance is None else f"{math.sqrt(side.variance * (side.degrees + 1)):.5f}"
+    return MISSING if side.variance is None else f"{math.sqrt(side.variance * side.replicates):.5f}"
 
 
 def _variance(side: stats.LogMean) -> str:

@@ -106,9 +106,8 @@ def explanation_json(explained: Explanation, gate: Gate | None = None) -> str:
 
 def _mean(side: LogMean) -> dict[str, float | None]:
     """`variance` is that of the mean, s²/P."""
-    replicates = round(side.degrees) + 1
-    spread = None if side.variance is None else math.sqrt(side.variance * replicates)
-    return {"mean": side.mean, "s": spread, "variance": side.variance, "replicates": replicates}
+    spread = None if side.variance is None else math.sqrt(side.variance * side.replicates)
+    return {"mean": side.mean, "s": spread, "variance": side.variance, "replicates": side.replicates}
 
 
 def _gate(gate: Gate | None) -> dict[str, Any] | None:

@@ -139,7 +139,7 @@ class ForkServer:
         visible: Sequence[str] = (),
         hidden: Sequence[str] = (),
     ) -> None:
-        """Start the server, which imports `modules` once; entering the context awaits it.
+        """Start the server, which imports `modules` once; `await_ready` waits for that.
 
         Every process forked from it can read the folders of `visible` and sees those of `hidden` empty.
         """
@@ -163,7 +163,8 @@ class ForkServer:
                 cwd="/",
             )
 
-    def _await_ready(self) -> None:
+    def await_ready(self) -> None:
+        """Raises InfraError when the server does not come up."""
         ready = select.select([self._requests], [], [], START_TIMEOUT_S)[0]
         if not ready or self._requests.recv(64) != b"ready":
             said = (self.root / "server.log").read_text(errors="replace")[-2000:]
@@ -258,8 +259,6 @@ class ForkServer:
         remove_folder(self.root)
 
     def __enter__(self) -> ForkServer:
-        """Raises InfraError when the server does not come up."""
-        self._await_ready()
         return self
 
     def __exit__(

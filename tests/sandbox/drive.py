@@ -29,6 +29,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         ForkServer(modules=["sandbox.attempts"], environment=environment, hidden=[folder]) as server,
     ):
+        server.await_ready()
         result = drive(server, Path(folder), wanted, Limits(**{"memory_bytes": 1 << 30, **limits}))
         root = server.root
     print(json.dumps({**result, "left": root.exists()}))

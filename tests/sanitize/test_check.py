@@ -122,6 +122,7 @@ def hiring(tmp_path: Path) -> Iterator[Hiring]:
     toolkit = tmp_path / "toolkit"
     toolkit.mkdir(exist_ok=True)
     with ForkServer(modules=SERVER_MODULES, environment=environment, visible=[str(toolkit)]) as server:
+        server.await_ready()
         yield Hiring(
             server=server,
             limits=confine.Limits(memory_bytes=4 << 30),
