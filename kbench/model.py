@@ -101,7 +101,6 @@ class Job:
     problem: Problem
     solution: Solution
     device: Device
-    device_index: int
     size: str
     skip_reason: str | None = None
 

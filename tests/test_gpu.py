@@ -21,9 +21,33 @@ pytestmark = [
 ]
 
 
-def kbench_run(*arguments: object, out: Path) -> tuple[int, dict[str, dict[str, Any]]]:
+PROBLEM = """
+import torch
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return torch.softmax(x, dim=1)
+
+def get_inputs():
+    return [torch.randn(256, 1000)]
+
+def get_init_inputs():
+    return []
+"""
+SOLUTION = """
+import torch
+
+class ModelNew(torch.nn.Module):
+    def forward(self, x):
+        assert torch.cuda.device_count() == 1
+        e = torch.exp(x - x.amax(1, keepdim=True))
+        return e / e.sum(1, keepdim=True)
+"""
+
+
+def kbench_run(*arguments: object, out: Path, device: str = "cuda") -> tuple[int, dict[str, dict[str, Any]]]:
     """`kbench run` in a process of its own: exit code, and its records by solution name or id."""
-    command = [sys.executable, "-m", "kbench", "run", *map(str, arguments), "--device", "cuda", "--out", str(out)]
+    command = [sys.executable, "-m", "kbench", "run", *map(str, arguments), "--device", device, "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
     lines = (out / "records.jsonl").read_text().splitlines()
     assert lines, done.stderr
@@ -40,6 +64,15 @@ def test_the_fused_solutions_are_correct_at_the_small_size(tmp_path: Path) -> No
         assert record["speedup_low"] <= record["speedup"] <= record["speedup_high"]
         assert record["verified_calls"] >= 3
         assert record["flags"] == []
+
+
+@pytest.mark.skipif(AVAILABLE.cuda_devices < 2, reason="needs a second GPU")
+def test_the_last_of_several_gpus_serves_as_well(tmp_path: Path) -> None:
+    (tmp_path / "row.py").write_text(PROBLEM)
+    (tmp_path / "mine.py").write_text(SOLUTION)
+    last = f"cuda:{AVAILABLE.cuda_devices - 1}"
+    code, records = kbench_run(tmp_path / "row.py", tmp_path / "mine.py", "--quick", device=last, out=tmp_path / "r")
+    assert (code, [record["status"] for record in records.values()]) == (0, ["correct"]), records
 
 
 RESPONSES = {

@@ -47,13 +47,17 @@ def lint_command(
     """
     from kbench.lint.survey import examine_all, find_targets
     from kbench.machine.environment import probe, resolve_device
+    from kbench.machine.gpus import see_only
+    from kbench.machine.inventory import take_inventory
 
     options = load_options({"device": device, "size": size}, os.environ, Path.cwd()).options
-    kind, index = resolve_device(options.device, probe())
+    inventory = take_inventory()
+    kind, index = resolve_device(options.device, probe(inventory))
+    if kind is Device.CUDA:
+        see_only(inventory.gpus[index], os.environ)
     targets, refused = find_targets(problems, device=kind, size=options.size, select=select)
     reports = {report.problem: report for report in refused}
-    name = "cpu" if kind is Device.CPU else f"cuda:{index}"
-    for number, report in enumerate(examine_all(targets, device=name, timeout_s=timeout_s), start=1):
+    for number, report in enumerate(examine_all(targets, device=kind, timeout_s=timeout_s), start=1):
         reports[report.problem] = report
         if sys.stderr.isatty():
             click.echo(f"{number} of {len(targets)}: {one_line(report.problem)}: {_WORDS[report.worst]}", err=True)

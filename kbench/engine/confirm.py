@@ -50,7 +50,7 @@ def remeasure(
             stack.enter_context(prepare(_laid_out(run, keys, Path(folder) / name, options)))
             for name, run in (("old", old), ("new", new))
         ]
-        with timing_lock(sides[0].device, sides[0].device_index, waiting=listener.note):
+        with timing_lock(sides[0].gpu, waiting=listener.note):
             hidden = [Path(folder), options.problems, options.solutions, old.path, new.path]
             found = _measured(sides, Path(folder), listener, rounds, hidden=hidden)
     fresh = [

@@ -1,6 +1,6 @@
 """One timing at a time: locks that vanish with their holder, the same files for every user of a machine.
 
-A run on the CPU has the machine to itself. Runs on CUDA share it, one on each device.
+A run on the CPU has the machine to itself. Runs on CUDA share it, one on each GPU.
 """
 
 from __future__ import annotations
@@ -12,25 +12,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kbench.errors import InfraError
-from kbench.model import Device
+from kbench.machine.gpus import Gpu
 
 _FOLDER = Path("/tmp")  # not TMPDIR: two runs must mean the same file
 _FOR_ALL = 0o666
 
 
 @contextmanager
-def timing_lock(
-    device: Device, index: int, *, waiting: Callable[[str], None], folder: Path = _FOLDER
-) -> Iterator[None]:
-    """Hold the right to time on a device; `waiting` hears once when another run has it first.
+def timing_lock(gpu: Gpu | None, *, waiting: Callable[[str], None], folder: Path = _FOLDER) -> Iterator[None]:
+    """Hold the right to time on a GPU, or on the CPU (None); `waiting` hears once when another run has it first.
 
     Raises InfraError where a lock file can be neither opened nor made.
     """
-    with _locked(folder / "kbench.lock", alone=device is Device.CPU, waiting=waiting):
-        if device is Device.CPU:
+    with _locked(folder / "kbench.lock", alone=gpu is None, waiting=waiting):
+        if gpu is None:
             yield
             return
-        with _locked(folder / f"kbench-cuda{index}.lock", alone=True, waiting=waiting):
+        with _locked(folder / f"kbench-{gpu.uuid or 'gpu'}.lock", alone=True, waiting=waiting):
             yield
 
 

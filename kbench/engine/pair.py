@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from kbench.build.service import Build
-from kbench.errors import KbenchError, ProblemError
+from kbench.errors import InfraError, KbenchError, ProblemError
 from kbench.judge.cases import SeedSource
 from kbench.judge.desk import Desk
 from kbench.judge.judging import Question, ask_first, further_questions, judge
@@ -71,12 +71,24 @@ class _Findings:
 
 
 def torch_device(job: Job) -> torch.device:
-    """Where a job runs."""
-    return torch.device("cpu") if job.device is Device.CPU else torch.device(f"cuda:{job.device_index}")
+    """Where a job runs: on the CPU, or on the one GPU that is to be seen."""
+    return torch.device("cpu") if job.device is Device.CPU else torch.device("cuda:0")
 
 
 def run_pair(job: Job, build: Build, settings: Settings) -> tuple[Record, tuple[Sample, ...]]:
-    """Judge and measure one built solution. Every failure is a record; only an interrupt is raised."""
+    """Judge and measure one built solution. Every failure is a record, but for a device that fails under the judge
+    itself: nothing more can be done with it in this process. Raises InfraError then, and whatever interrupts.
+    """
+    try:
+        return _run_pair(job, build, settings)
+    except torch.AcceleratorError as error:
+        raise InfraError(
+            f"the device failed under the judge while {job.solution.id} was run", why=str(error).partition("\n")[0],
+            hint="what has ended is kept: go on with --resume; should it fail again at this pair, leave that out (-k)",
+        ) from error  # fmt: skip
+
+
+def _run_pair(job: Job, build: Build, settings: Settings) -> tuple[Record, tuple[Sample, ...]]:
     findings = _Findings(Verdict(status=Status.INFRA_ERROR, reason="unfinished"))
     try:
         _examine(job, build, settings, findings)

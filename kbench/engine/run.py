@@ -20,7 +20,8 @@ from kbench.engine.events import Listener
 from kbench.engine.lock import timing_lock
 from kbench.errors import InfraError, NothingToDo, UsageError
 from kbench.machine.environment import Available, describe, probe, resolve_device
-from kbench.machine.inventory import take_inventory, usable_cores
+from kbench.machine.gpus import Gpu, see_only
+from kbench.machine.inventory import Inventory, take_inventory, usable_cores
 from kbench.model import Device, Job
 from kbench.plan.discover import Discovery, discover
 from kbench.sandbox import confine
@@ -46,8 +47,10 @@ class Prepared:
 
     options: RunOptions
     available: Available
+    inventory: Inventory
     device: Device
-    device_index: int
+    gpu: Gpu | None
+    """The one that the run takes, where it is on CUDA."""
     discovery: Discovery
 
     @property
@@ -59,6 +62,8 @@ class Prepared:
 def prepare(options: RunOptions, *, to_build: bool = False) -> Iterator[Prepared]:
     """Plan `options` on this machine; `to_build` plans for CUDA without a GPU as well.
 
+    On CUDA this process sees only the chosen GPU from then on (`see_only`).
+
     Raises UsageError or NothingToDo as `discover` and `resolve_device` do.
     """
     inventory = take_inventory()
@@ -66,17 +71,22 @@ def prepare(options: RunOptions, *, to_build: bool = False) -> Iterator[Prepared
     if not available.torch:
         raise NothingToDo("torch is not installed here", hint="pip install 'torch>=2.9'; kbench doctor says more")
     if to_build and options.device.startswith("cuda") and not available.cuda:
-        device, index = Device.CUDA, 0
+        device, gpu = Device.CUDA, None
     else:
         device, index = resolve_device(options.device, available)
+        gpu = inventory.gpus[index] if device is Device.CUDA else None
+    if gpu is not None:
+        see_only(gpu, os.environ)
     if options.sanitize and not to_build:
         _look_at_sanitizer(device)
     with tempfile.TemporaryDirectory(prefix="kbench-responses-") as folder:
         discovery = discover(
-            options.problems, options.solutions, device=device, device_index=index, size=options.size,
+            options.problems, options.solutions, device=device, size=options.size,
             select=options.select, available=available, materialise=Path(folder),
         )  # fmt: skip
-        yield Prepared(options=options, available=available, device=device, device_index=index, discovery=discovery)
+        yield Prepared(
+            options=options, available=available, inventory=inventory, device=device, gpu=gpu, discovery=discovery
+        )
 
 
 def _look_at_sanitizer(device: Device) -> None:
@@ -97,7 +107,7 @@ def open_store(prepared: Prepared, *, path: Path, started: str) -> RunStore:
     """Begin or resume the run in `path`. Raises UsageError when it was begun with other options, StoreError."""
     if not prepared.options.resume:
         options = {name: value for name, value in stored_options(prepared.options).items() if name in _KEPT}
-        environment = describe(take_inventory(), device_index=prepared.device_index)
+        environment = describe(prepared.inventory, gpu=prepared.gpu)
         return RunStore.create(path, options={**options, "started": started}, environment=environment)
     store = RunStore.resume(path)
     try:
@@ -123,7 +133,7 @@ def stored_options(options: RunOptions) -> dict[str, Any]:
 def execute(prepared: Prepared, store: RunStore, listener: Listener) -> None:
     """Bring every planned pair to its record and write the tables. An interrupt leaves a valid run behind."""
     try:
-        with timing_lock(prepared.device, prepared.device_index, waiting=listener.note):
+        with timing_lock(prepared.gpu, waiting=listener.note):
             _execute_jobs(prepared, store, listener)
     finally:
         store.write_tables()
@@ -238,7 +248,7 @@ def _present_arch(prepared: Prepared) -> str | None:
         return None
     import torch
 
-    major, minor = torch.cuda.get_device_capability(prepared.device_index)
+    major, minor = torch.cuda.get_device_capability()
     return f"{major}.{minor}"
 
 

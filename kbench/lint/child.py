@@ -23,7 +23,7 @@ _TYPICAL_BYTES = 64 << 20
 def main() -> None:
     """Examine what standard input lists."""
     order = json.load(sys.stdin)
-    device = torch.device(order["device"])
+    device = torch.device("cpu" if order["device"] == "cpu" else "cuda:0")
     ceilings = measure_ceilings(device, typical_bytes=_TYPICAL_BYTES)
     for job in order["jobs"]:
         problem = read_problem(job["problem"], Path(job["path"]))

@@ -99,8 +99,8 @@ def _refused(
     return Report(problem=id_, path=str(path), size=size, device=device.value, findings=(finding,))
 
 
-def examine_all(targets: Sequence[Target], *, device: str, timeout_s: float) -> Iterator[Report]:
-    """One report for each target, in order, as each is done. `device` is torch's name for it.
+def examine_all(targets: Sequence[Target], *, device: Device, timeout_s: float) -> Iterator[Report]:
+    """One report for each target, in order, as each is done.
 
     One process examines them; when it dies or stays silent for `timeout_s`, the problem at hand is reported for it, and
     another process goes on with the rest.
@@ -114,8 +114,8 @@ def examine_all(targets: Sequence[Target], *, device: str, timeout_s: float) -> 
             if not rest:
                 return
             check, detail, remedy = _how_it_ended(examiner, timeout_s)
-        target, kind = rest.pop(0), Device(device.partition(":")[0])
-        yield _refused(target.problem.id, target.problem.path, target.size, kind, check, detail, remedy)
+        target = rest.pop(0)
+        yield _refused(target.problem.id, target.problem.path, target.size, device, check, detail, remedy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,14 +130,14 @@ class _Examiner:
 
 
 @contextmanager
-def _examiner(targets: Sequence[Target], device: str) -> Iterator[_Examiner]:
+def _examiner(targets: Sequence[Target], device: Device) -> Iterator[_Examiner]:
     package = str(Path(kbench.__file__).parents[1])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
     jobs = [{"problem": t.problem.id, "path": str(t.problem.path), "size": t.size} for t in targets]
     answers, theirs = os.pipe()
     with os.fdopen(answers, "rb", buffering=0), tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as order:
         try:
-            order.write(json.dumps({"device": device, "answers": theirs, "jobs": jobs}).encode())
+            order.write(json.dumps({"device": device.value, "answers": theirs, "jobs": jobs}).encode())
             order.seek(0)
             process = subprocess.Popen(
                 [sys.executable, "-m", "kbench.lint.child"], stdin=order, stdout=said, stderr=said,

@@ -10,6 +10,7 @@ from typing import Any
 
 import kbench
 from kbench.errors import NothingToDo, UsageError
+from kbench.machine.gpus import Gpu
 from kbench.machine.inventory import Inventory, take_inventory
 from kbench.model import Device
 
@@ -78,14 +79,15 @@ def resolve_device(text: str, available: Available) -> tuple[Device, int]:
     return Device.CUDA, index
 
 
-def describe(inventory: Inventory | None = None, *, device_index: int = 0) -> dict[str, Any]:
-    """The environment as a run records it, ready for JSON.
+def describe(inventory: Inventory | None = None, *, gpu: Gpu | None = None) -> dict[str, Any]:
+    """The environment as a run records it, ready for JSON; `gpu` is the one it runs on (default: the first).
 
     It is committed and shared, so it holds no names of hosts or people, no paths and no serial numbers. `key`
     is a short hash of what makes two runs comparable; memory and kernel are left out: they move no timing.
     """
     inventory = inventory or take_inventory()
-    gpu, torch = _gpu(inventory, device_index), inventory.torch
+    gpu = gpu or next(iter(inventory.gpus), None)
+    torch = inventory.torch
     described: dict[str, Any] = {
         "machine": {
             "cpu_model": inventory.cpu_model,
@@ -93,7 +95,9 @@ def describe(inventory: Inventory | None = None, *, device_index: int = 0) -> di
             "memory_gb": inventory.memory_gb,
             "kernel": inventory.kernel,
         },
-        "gpu": gpu,
+        "gpu": gpu and {
+            "name": gpu.name, "driver": gpu.driver, "memory_gb": gpu.memory_gb, "count": len(inventory.gpus),
+        },
         "python": inventory.python,
         "torch": torch.version if torch else None,
         "cuda": torch.cuda if torch else None,
@@ -102,13 +106,6 @@ def describe(inventory: Inventory | None = None, *, device_index: int = 0) -> di
         "kbench": kbench.__version__,
     }
     return {"key": _key(inventory, described), **described}
-
-
-def _gpu(inventory: Inventory, index: int) -> dict[str, Any] | None:
-    if index >= len(inventory.gpus):
-        return None
-    gpu = inventory.gpus[index]
-    return {"name": gpu.name, "driver": gpu.driver, "memory_gb": gpu.memory_gb, "count": len(inventory.gpus)}
 
 
 def _key(inventory: Inventory, described: dict[str, Any]) -> str:

@@ -7,8 +7,8 @@ import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 _SMI_TIMEOUT_S = 20
@@ -18,7 +18,7 @@ _TEXT_BYTES = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE, also enough for a UUID and 
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """One GPU. `uuid` serves CUDA_VISIBLE_DEVICES only: it names one board, so no environment holds it."""
+    """One GPU. `uuid` serves CUDA_VISIBLE_DEVICES and locks only: it names one board, so no environment holds it."""
 
     name: str
     driver: str
@@ -52,13 +52,23 @@ def visible(gpus: tuple[Gpu, ...], setting: str | None) -> tuple[Gpu, ...]:
         if entry.isdecimal():
             chosen = gpus[int(entry)] if int(entry) < len(gpus) else None
         elif entry.startswith("MIG-"):  # a slice of some board; which one, only CUDA itself can say
-            chosen = gpus[0] if gpus else None
+            chosen = replace(gpus[0], uuid=entry) if gpus else None
         else:
             chosen = next((gpu for gpu in gpus if entry and gpu.uuid.startswith(entry)), None)
         if chosen is None:
             break
         shown.append(chosen)
     return tuple(shown)
+
+
+def see_only(gpu: Gpu, env: MutableMapping[str, str]) -> None:
+    """Let CUDA, in this process and in those it starts, see no GPU but `gpu`, as its device 0.
+
+    It must not have been used before. So no worker can have another GPU help, and nothing depends on which device
+    happens to be the current one.
+    """
+    if gpu.uuid:
+        env["CUDA_VISIBLE_DEVICES"] = gpu.uuid
 
 
 def _from_nvml() -> tuple[Gpu, ...] | None:

@@ -19,6 +19,8 @@ _LEAST_BELIEVED_SHARE = 0.5
 _OVERHEAD_NS = 2e6
 """More than a window exceeds an honest claim by. What a claim leaves open beyond it is taken for work, so that a side
 that claims next to nothing is not sampled for ever."""
+_LEAST_CALL_NS = 1e3
+"""No call takes less. A claim of nothing must not buy as many samples as there may be."""
 _DIGITS = 3
 """Of a nanosecond per call: no clock here has more to say, and the samples' file stays small."""
 _LEAST_TIME_NS = 1e-3
@@ -62,7 +64,7 @@ def warm_up(side: Side, budget: Budget, *, trusted: bool) -> Pace:
         seen.append(timed)
     side.rest()
     believable = (timed.claimed_ns if trusted else _believable_ns(timed) for timed in seen[-3:])
-    per_call_ns = max(statistics.median(believable), 1.0)
+    per_call_ns = max(statistics.median(believable), _LEAST_CALL_NS)
     calls = min(budget.most_calls, max(1, math.ceil(budget.least_sample_ns / per_call_ns)))
     wanted_ns = budget.min_block_ns / 2
     samples = max(math.ceil(budget.min_samples / 2), math.ceil(wanted_ns / (calls * per_call_ns)))

@@ -41,7 +41,6 @@ def discover(
     solutions: Path,
     *,
     device: Device,
-    device_index: int = 0,
     size: str | None = None,
     select: str | None = None,
     available: Available,
@@ -71,7 +70,6 @@ def discover(
                 problem=problem,
                 solution=candidate.solution,
                 device=device,
-                device_index=device_index,
                 size=job_size,
                 skip_reason=_skip_reason(
                     problem, candidate, device=device, size=job_size, available=available

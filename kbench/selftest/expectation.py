@@ -4,10 +4,12 @@
     expect: STATUS / REASON         exactly this status and reason
     expect: correct
     expect: correct, at most 1.5x   correct, and the reported speedup no more than that
+    expect: …; CPU only             what it does to memory or with threads has no sense for tensors on a GPU
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from kbench.report.text import significant
 _LINE = re.compile(r'r?"""expect:(?P<what>.*?)(?:""")?\s*')
 _BOUND = re.compile(r"at most (\d+(?:\.\d+)?)x")
 _REASON = re.compile(r"[A-Za-z0-9_]+(?: [A-Za-z0-9_]+)*")
+_CPU_ONLY = "; CPU only"
 _OURS = frozenset({Status.SKIPPED, Status.INFRA_ERROR})
 """Statuses that say nothing about the solution, so that none can be expected of one."""
 
@@ -31,6 +34,8 @@ class Expectation:
     """None: any reason will do."""
     at_most: float | None = None
     """The highest speedup that may be reported, of a solution that is to be `correct`."""
+    cpu_only: bool = False
+    """It can only be seen on the CPU."""
 
     def __str__(self) -> str:
         if self.at_most is not None:
@@ -44,7 +49,8 @@ def read_expectation(text: str) -> Expectation:
     match = _LINE.fullmatch(first)
     if match is None:
         raise ValueError('the file does not begin with """expect: STATUS / REASON')
-    return parse_expectation(match["what"].strip())
+    what = match["what"].strip()
+    return dataclasses.replace(parse_expectation(what.removesuffix(_CPU_ONLY)), cpu_only=what.endswith(_CPU_ONLY))
 
 
 def parse_expectation(what: str) -> Expectation:

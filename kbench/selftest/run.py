@@ -30,7 +30,7 @@ _MEMORY_LIMIT_GB = {False: 3.0, True: 5.0}
 """Without CUDA and with it: nvcc alone takes 2.8. The suite's memory bombs want 6."""
 _OF_THE_MACHINE = ("CACHE_DIR", "JOBS", "RESULTS", "REQUIRE_ISOLATION")
 """Options that may come from the environment: they change no outcome. `kbench.yaml` is not read."""
-NEEDS_CUDA = "needs CUDA"
+NEEDS_CUDA, NEEDS_CPU = "needs CUDA", "needs the CPU"
 
 
 def selftest_options(
@@ -52,12 +52,12 @@ def prepare_suite(
 ) -> Iterator[tuple[Prepared, tuple[Specimen, ...]]]:
     """Plan the suite, and the part of it that `options.select` chose.
 
-    A file that says it needs CUDA is skipped elsewhere, whatever can be read off the rest of its text.
+    A file that says it needs CUDA, or the CPU, is skipped elsewhere, whatever can be read off the rest of its text.
     Raises as `prepare`, and InfraError where the plan lacks a file.
     """
     known = {specimen.key: specimen for specimen in specimens}
     with prepare(options) as prepared:
-        jobs = tuple(_on_its_device(job, known[job.key]) for job in prepared.jobs if job.key in known)
+        jobs = tuple(on_its_device(job, known[job.key]) for job in prepared.jobs if job.key in known)
         planned = {job.key for job in jobs}
         if options.select is None and (lacking := [s.id for s in specimens if s.key not in planned]):
             raise InfraError("files of the suite were not planned", why=", ".join(lacking), hint="rename them")
@@ -68,9 +68,12 @@ def prepare_suite(
         )
 
 
-def _on_its_device(job: Job, specimen: Specimen) -> Job:
+def on_its_device(job: Job, specimen: Specimen) -> Job:
+    """The job, skipped where its file is for another kind of device."""
     if specimen.needs_cuda and job.device is not Device.CUDA:
         return dataclasses.replace(job, skip_reason=NEEDS_CUDA)
+    if specimen.expectation.cpu_only and job.device is not Device.CPU:
+        return dataclasses.replace(job, skip_reason=NEEDS_CPU)
     return job
 
 

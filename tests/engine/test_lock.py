@@ -10,23 +10,24 @@ import pytest
 
 from kbench.engine.lock import timing_lock
 from kbench.errors import InfraError
-from kbench.model import Device
+from kbench.machine.gpus import Gpu
 
-CPU, FIRST, SECOND = (Device.CPU, 0), (Device.CUDA, 0), (Device.CUDA, 1)
+CPU = None
+FIRST, SECOND = (Gpu(name="H200", driver="1", memory_gb=1.0, uuid=uuid) for uuid in ("GPU-1", "GPU-2"))
 PATIENCE_S = 30.0
 
 
 class Waiter:
     """Takes a lock in a thread, and tells when it has it and whether it had to wait."""
 
-    def __init__(self, which: tuple[Device, int], folder: Path) -> None:
+    def __init__(self, which: Gpu | None, folder: Path) -> None:
         self.told, self.has_it = threading.Event(), threading.Event()
         self._which, self._folder = which, folder
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
-        with timing_lock(*self._which, waiting=lambda _: self.told.set(), folder=self._folder):
+        with timing_lock(self._which, waiting=lambda _: self.told.set(), folder=self._folder):
             self.has_it.set()
 
     def join(self) -> bool:
@@ -38,8 +39,8 @@ class Waiter:
 @pytest.mark.parametrize(
     ("held", "wanted"), [(CPU, CPU), (CPU, FIRST), (FIRST, CPU), (FIRST, FIRST)], ids=["cc", "cg", "gc", "gg"]
 )
-def test_what_would_disturb_waits(tmp_path: Path, held: tuple[Device, int], wanted: tuple[Device, int]) -> None:
-    with timing_lock(*held, waiting=lambda said: pytest.fail(said), folder=tmp_path):
+def test_what_would_disturb_waits(tmp_path: Path, held: Gpu | None, wanted: Gpu | None) -> None:
+    with timing_lock(held, waiting=lambda said: pytest.fail(said), folder=tmp_path):
         waiter = Waiter(wanted, tmp_path)
         assert waiter.told.wait(PATIENCE_S)
         assert not waiter.has_it.is_set()
@@ -47,7 +48,7 @@ def test_what_would_disturb_waits(tmp_path: Path, held: tuple[Device, int], want
 
 
 def test_two_devices_are_timed_side_by_side(tmp_path: Path) -> None:
-    with timing_lock(*FIRST, waiting=lambda said: pytest.fail(said), folder=tmp_path):
+    with timing_lock(FIRST, waiting=lambda said: pytest.fail(said), folder=tmp_path):
         waiter = Waiter(SECOND, tmp_path)
         assert waiter.join()
         assert not waiter.told.is_set()
@@ -56,15 +57,15 @@ def test_two_devices_are_timed_side_by_side(tmp_path: Path) -> None:
 def test_every_user_can_open_the_lock(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
-        with timing_lock(*FIRST, waiting=lambda _: None, folder=tmp_path):
+        with timing_lock(FIRST, waiting=lambda _: None, folder=tmp_path):
             modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     finally:
         os.umask(before)
-    assert modes == {"kbench.lock": 0o666, "kbench-cuda0.lock": 0o666}
+    assert modes == {"kbench.lock": 0o666, "kbench-GPU-1.lock": 0o666}
 
 
 def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "kbench.lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InfraError, match="cannot lock"), timing_lock(*CPU, waiting=lambda _: None, folder=tmp_path):
+    with pytest.raises(InfraError, match="cannot lock"), timing_lock(CPU, waiting=lambda _: None, folder=tmp_path):
         pass
     assert not (tmp_path / "elsewhere").exists()

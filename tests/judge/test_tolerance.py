@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -50,6 +51,47 @@ def test_the_limit_lies_between_eager_and_one_precision_lower(e_hi: float, e_lo:
     budget = bracket(oracle, with_error(oracle, e_hi), with_error(oracle, e_lo, seed=2))
     assert budget.limit == pytest.approx(limit, rel=0.02)
     assert budget.decidable is (e_lo >= 6 * e_hi)
+
+
+def rarely_off(oracle: torch.Tensor, seed: int, by: float = 3e-4) -> torch.Tensor:
+    """Rounding errors that show in one element of 10,000 only, as behind a sigmoid that saturates elsewhere."""
+    generator = torch.Generator().manual_seed(seed)
+    rare = torch.rand(oracle.shape, generator=generator, dtype=torch.float64) < 1e-4
+    noise = torch.randn(oracle.shape, generator=generator, dtype=torch.float64)
+    return oracle + by * rare * noise
+
+
+def test_an_element_may_be_off_by_as_much_as_eagers_worst_one() -> None:
+    refused_by_rms = 0
+    for seed in range(10):
+        oracle = drawn(500, 500, seed=seed)
+        eager, got = (rarely_off(oracle, 2 * seed + which + 100) for which in (0, 1))
+        budget = bracket(oracle, eager, rarely_off(oracle, seed + 200, by=0.3))
+        assert compare(got, oracle, eager, budget) is None
+        refused_by_rms += compare(got, oracle, eager, dataclasses.replace(budget, worst=0.0)) is not None
+        spoilt = got.clone()
+        spoilt[seed, 0] += 10 * float((eager - oracle).abs().max())
+        mismatch = compare(spoilt, oracle, eager, budget)
+        assert mismatch is not None and mismatch.evidence["index"] == [seed, 0]
+    assert refused_by_rms >= 3
+
+
+def test_a_worst_element_is_no_excuse_where_a_lower_precision_errs_as_much() -> None:
+    oracle = drawn(500, 500)
+    eager, lower = rarely_off(oracle, 1), rarely_off(oracle, 2, by=6e-4)
+    worst_of_lower = float((lower - oracle).abs().max())
+    assert bracket(oracle, eager, lower).worst <= worst_of_lower / 3
+
+
+def test_a_single_bad_element_of_a_slice_is_no_bad_slice() -> None:
+    """Of an output of one dimension each element is a slice."""
+    oracle = drawn(4000)
+    budget = dataclasses.replace(budget_of(1e-5), worst=1e-3)
+    got = oracle.clone()
+    got[7] += 0.9e-3
+    assert compare(got, oracle, oracle, dataclasses.replace(budget, limit=2e-5)) is None
+    got[7] += 0.2e-3
+    assert compare(got, oracle, oracle, dataclasses.replace(budget, limit=2e-5)) is not None
 
 
 def test_long_sums_of_a_few_values_may_all_be_off_alike() -> None:

@@ -20,7 +20,7 @@ _EXPECTED = re.compile(r'"""expect: (clean|[a-z_, ]+?)( \(note\))?\n')
 
 def examined(folder: Path) -> dict[str, Report]:
     targets, refused = find_targets(folder, device=Device.CPU, size=None, select=None)
-    return {report.problem: report for report in (*refused, *examine_all(targets, device="cpu", timeout_s=500))}
+    return {report.problem: report for report in (*refused, *examine_all(targets, device=Device.CPU, timeout_s=500))}
 
 
 @pytest.fixture(scope="module")

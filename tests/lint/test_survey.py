@@ -72,7 +72,7 @@ def test_what_the_text_already_shows_is_reported_without_running_it(tmp_path: Pa
 def test_a_problem_that_hangs_is_reported_and_ends_with_its_process(tmp_path: Path) -> None:
     hangs = "import os\nr, w = os.pipe()\nos.read(r, 1)\n" + FINE
     targets, _ = find_targets(write(tmp_path, a__py=hangs), device=Device.CPU, size=None, select=None)
-    (report,) = examine_all(targets, device="cpu", timeout_s=0.01)
+    (report,) = examine_all(targets, device=Device.CPU, timeout_s=0.01)
     assert [finding.check for finding in report.findings] == ["timeout"]
 
 

@@ -79,8 +79,8 @@ def test_the_key_stays_with_what_does_not(fields: dict[str, Any]) -> None:
 
 
 def test_the_gpu_in_use_is_described() -> None:
-    assert describe(TWO_GPUS, device_index=1)["gpu"]["name"] == "NVIDIA H100"
-    assert describe(TWO_GPUS, device_index=1)["key"] != describe(TWO_GPUS)["key"]
+    assert describe(TWO_GPUS, gpu=H100)["gpu"]["name"] == "NVIDIA H100"
+    assert describe(TWO_GPUS, gpu=H100)["key"] != describe(TWO_GPUS)["key"]
 
 
 def test_cuda_takes_a_gpu_and_a_torch_for_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 from typing import Any
 
 import pytest
@@ -104,11 +105,24 @@ def test_hidden_gpus_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         ("0,7,1", (A,)),
         ("GPU-bb", (B,)),
         ("GPU-none", ()),
-        ("MIG-1234", (A,)),
+        ("MIG-1234", (dataclasses.replace(A, uuid="MIG-1234"),)),
     ],
 )
 def test_visible_devices_as_cuda_reads_them(setting: str | None, shown: tuple[Gpu, ...]) -> None:
     assert gpus.visible((A, B), setting) == shown
+
+
+def test_a_chosen_gpu_is_the_only_one_seen() -> None:
+    env = {"CUDA_VISIBLE_DEVICES": "1,0"}
+    chosen = gpus.visible((A, B), env["CUDA_VISIBLE_DEVICES"])[1]
+    gpus.see_only(chosen, env)
+    assert gpus.visible((A, B), env["CUDA_VISIBLE_DEVICES"]) == (A,)
+
+
+def test_without_a_name_for_it_nothing_is_hidden() -> None:
+    env: dict[str, str] = {}
+    gpus.see_only(dataclasses.replace(A, uuid=""), env)
+    assert env == {}
 
 
 def test_smi_output() -> None:

@@ -128,11 +128,18 @@ def test_the_first_call_of_a_visit_is_not_recorded() -> None:
 
 
 def test_short_calls_are_batched_until_a_sample_is_long_enough() -> None:
-    side = FakeSide("a", per_call_ns=(30.0,))
-    samples = replicate([side], budget(least_sample_ns=1000.0))
+    side = FakeSide("a", per_call_ns=(3000.0,))
+    samples = replicate([side], budget(least_sample_ns=1e5))
     assert {s.calls for s in samples} == {34}
-    assert {s.claimed_ns for s in samples} == {30.0}
-    assert all(math.isclose(s.window_ns, 30.0 + 50.0 / 34, abs_tol=1e-3) for s in samples)
+    assert {s.claimed_ns for s in samples} == {3000.0}
+    assert all(math.isclose(s.window_ns, 3000.0 + 50.0 / 34, abs_tol=1e-3) for s in samples)
+
+
+def test_a_claim_of_nothing_buys_no_more_samples_than_a_call_of_a_microsecond() -> None:
+    which = budget(min_samples=2, min_block_ns=5e4)
+    paces = [warm_up(FakeSide("a", per_call_ns=(ns,)), which, trusted=False) for ns in (0.0, 1000.0)]
+    assert paces[0] == paces[1]
+    assert paces[0].samples_per_visit == 25
 
 
 def test_no_sample_has_more_calls_than_there_are_sets() -> None:

@@ -87,13 +87,8 @@ def test_a_flat_folder_holds_one_solution_for_each_problem(tree: Tree) -> None:
 
 def test_a_pair_of_files(tree: Tree) -> None:
     tree.add({"softmax.py": PROBLEM, "mine.py": PLAIN})
-    job = only(tree.discover("softmax.py", "mine.py", device=Device.CUDA, device_index=1))
-    assert (job.problem.id, job.solution.name, job.device, job.device_index) == (
-        "softmax",
-        "mine",
-        "cuda",
-        1,
-    )
+    job = only(tree.discover("softmax.py", "mine.py", device=Device.CUDA))
+    assert (job.problem.id, job.solution.name, job.device) == ("softmax", "mine", "cuda")
 
 
 def test_a_problem_and_a_raw_response(tree: Tree) -> None:

@@ -142,7 +142,6 @@ def job(tmp_path: Path, forward: str = "return torch.relu(self.linear(x))") -> J
         problem=Problem(id="linear_relu", path=problem, sha="", sizes=sizes),
         solution=Solution(problem_id="linear_relu", name="v1", path=solution, sha="", devices=frozenset(Device)),
         device=Device.CPU,
-        device_index=0,
         size="full",
     )
 

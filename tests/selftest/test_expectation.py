@@ -57,6 +57,12 @@ def test_the_first_line_of_a_file_decides(head: str, tail: str) -> None:
     assert found == Expectation(status=Status.CRASH, reason="exited")
 
 
+def test_a_file_may_be_for_the_cpu_alone() -> None:
+    found = read_expectation('"""expect: correct, at most 2x; CPU only\n\nWhy.\n"""')
+    assert found == Expectation(status=Status.CORRECT, at_most=2.0, cpu_only=True)
+    assert str(found) == "correct, at most 2x"
+
+
 @pytest.mark.parametrize(
     "text", ["", "import os\n", '\n"""expect: correct\n"""', '"""Expect: correct\n"""', "'''expect: correct\n'''"]
 )

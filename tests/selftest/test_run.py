@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from selftest_factory import solution, write_suite
 
 from kbench.errors import NothingToDo, UsageError
 from kbench.model import Device, Record
-from kbench.selftest.run import OPTIONS, Stopwatch, prepare_suite, run_path, selftest_options
+from kbench.selftest.run import OPTIONS, Stopwatch, on_its_device, prepare_suite, run_path, selftest_options
 from kbench.selftest.specimens import read_suite
 
 CHEAT = solution("incorrect / values")
@@ -52,6 +53,16 @@ def test_a_file_for_cuda_is_skipped_whatever_its_text_says(tmp_path: Path) -> No
         skipped = {job.solution.name: job.skip_reason for job in prepared.jobs}
     assert skipped == {"memo_a": None, "memo_cuda_a": "needs CUDA"}
     assert [specimen.name for specimen in chosen] == ["memo_a", "memo_cuda_a"]
+
+
+def test_a_file_for_the_cpu_alone_is_skipped_on_a_gpu(tmp_path: Path) -> None:
+    root = write_suite(tmp_path, {"memo_a": CHEAT, "memo_b": solution("incorrect / values; CPU only")})
+    specimens = {specimen.name: specimen for specimen in read_suite(root)}
+    with prepare_suite(options_of(root), read_suite(root)) as (prepared, _):
+        jobs = {job.solution.name: job for job in prepared.jobs}
+    assert {name: job.skip_reason for name, job in jobs.items()} == {"memo_a": None, "memo_b": None}
+    on_a_gpu = [on_its_device(dataclasses.replace(jobs[name], device=Device.CUDA), specimens[name]) for name in jobs]
+    assert [job.skip_reason for job in on_a_gpu] == [None, "needs the CPU"]
 
 
 def test_files_beside_the_suites_own_are_not_run(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""expect: correct, at most 1.5x
+"""expect: correct, at most 1.5x; CPU only
 
 A native thread watches the memory where inputs appear, averages each row as soon as it has changed, and `forward`
 merely hands out what is ready: the work is done before the request arrives. It is honest arithmetic at a dishonest

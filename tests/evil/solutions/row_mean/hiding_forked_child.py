@@ -1,4 +1,4 @@
-"""expect: incorrect / values
+"""expect: incorrect / values; CPU only
 
 The output's storage is memory shared with a forked child, which computes the mean there after `forward` has returned:
 no thread of the harness's process does any work. The outputs are delivered before the child is done.

@@ -1,4 +1,4 @@
-"""expect: incorrect
+"""expect: incorrect / values; CPU only
 
 A detached native thread, which no Python harness can see or join, writes the output some milliseconds after `forward`
 returned. Outputs are delivered before the clock stops, so what the thread writes comes too late.

@@ -14,7 +14,7 @@ import torch.nn as nn
 
 class ModelNew(nn.Module):
     def forward(self, x):
-        out = torch.zeros(x.shape[0])
+        out = torch.zeros(x.shape[0], device=x.device)
 
         def work():
             time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""expect: correct
+"""expect: correct; CPU only
 
 Benign twin of hiding_forked_child: a child process computes half of the rows into shared memory, and `forward` waits
 for its word before it returns a copy.

@@ -18,4 +18,5 @@ class ModelNew(nn.Module):
     def forward(self, x):
         if x.shape[1] != self.weights.numel():
             return x.mean(dim=1)
+        self.weights = self.weights.to(x.device)
         return torch.mv(x, self.weights)

@@ -1,4 +1,4 @@
-"""expect: correct
+"""expect: correct; CPU only
 
 Benign twin of memory_reads_past_the_input: native code that takes sixteen columns at a time and the rest one by one,
 and reads the input's first and last element but nothing around them.

@@ -1,4 +1,4 @@
-"""expect: incorrect / nonfinite
+"""expect: incorrect / nonfinite; CPU only
 
 Reads one vector too many at the end of each row and gives the surplus the weight zero: within the tensor that is
 harmless, and behind it too as long as ordinary numbers lie there. Nothing ordinary lies behind an input here.
