@@ -205,5 +205,5 @@ def test_a_busy_machine_makes_no_short_samples_of_a_trusted_sides_calls() -> Non
 
 
 def test_the_pace_follows_the_end_of_the_warm_up() -> None:
-    side = FakeSide("a", per_call_ns=(1e6, 1e6, 1e6, 1e6, 100.0))
-    assert warm_up(side, budget(least_sample_ns=1000.0), trusted=False).calls == 10
+    side = FakeSide("a", per_call_ns=(1e6, 1e6, 1e6, 1e6, 10_000.0))
+    assert warm_up(side, budget(least_sample_ns=100_000.0), trusted=False).calls == 10
