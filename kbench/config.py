@@ -21,7 +21,10 @@ from kbench.plan.yamlfile import read_yaml, unknown_name
 CONFIG_NAME = "kbench.yaml"
 ENV_PREFIX = "KBENCH_"
 
-BASELINES = ("eager", "compile")
+COMPILE_MODES = {"compile": "default", "compile-max-autotune": "max-autotune-no-cudagraphs"}
+"""Baselines under torch.compile, and its mode for each. CUDA graphs are left out: a replay overwrites the outputs of
+the one before, and all outputs of a sample are looked at."""
+BASELINES = ("eager", *COMPILE_MODES)
 REPLICATES_BY_EFFORT: Mapping[str, int] = {"quick": 3, "rigorous": 10}
 """The flags that stand for a number of replicates."""
 MOST_REPLICATES = 10

@@ -140,7 +140,8 @@ class Timed:
     """One sample as both sides saw it, in nanoseconds for all its calls together."""
 
     claimed_ns: float
-    enqueue_ns: float
+    enqueue_ns: float | None
+    """Until the host had handed all work over; None where it does the work itself."""
     window_ns: float
     idle_ns: float
     """What it took the judge to get something done on the device before it asked for anything (CPU: 0)."""
@@ -160,6 +161,8 @@ class Sample:
     """`solution`, `eager`, `compile`."""
     claimed_ns: float
     """Per call, by the worker's precise clock (CUDA events; CPU: perf_counter_ns)."""
+    enqueue_ns: float | None
+    """Per call, until the host had handed all work over; None where it does the work itself."""
     window_ns: float
     """Per call, by the judge's clock from release to answer."""
     calls: int
@@ -180,6 +183,9 @@ class Measurement:
     speedup: Estimate
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """For each further baseline: `time_ms`, `speedup`, `speedup_low`, `speedup_high` (of the solution over it)."""
+    host: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """For each side, per call, by its own account: `wall_ms`, what a caller would wait for, launches and all, and
+    `enqueue_ms` (CUDA), how long the host takes to hand the work over."""
     floor_ms: float | None = None
     sol_fraction: float | None = None
     """floor_ms / time_ms: the share of the speed of light that was reached."""
@@ -211,6 +217,8 @@ class Record:
     time_ms: float | None = None
     reference_ms: float | None = None
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    host: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """`wall_ms` and `enqueue_ms` of `solution`, `eager` and every further baseline."""
     floor_ms: float | None = None
     sol_fraction: float | None = None
     build_s: float | None = None

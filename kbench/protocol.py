@@ -197,7 +197,8 @@ def unpack_prepare(payload: bytes) -> int:
 
 
 def pack_sample(calls: int, gate: int) -> bytes:
-    """SAMPLE: u32 forwards to do in a row, u32 number that opens the gate on the page (0: there is none)."""
+    """SAMPLE: u32 forwards to do in a row, u32 number that opens the gate on the page (0: there is
+    none, and the time is the host's)."""
     return _SAMPLE.pack(calls, gate)
 
 
@@ -218,8 +219,8 @@ class OutputForm:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a worker says of a sample: nanoseconds of all calls by its precise clock, nanoseconds until all were
-    enqueued, and the form that every call's output had."""
+    """What a worker says of a sample: nanoseconds of all calls by its precise clock (without a gate: by the host's),
+    nanoseconds until all were enqueued, and the form that every call's output had."""
 
     total_ns: float
     enqueue_ns: float

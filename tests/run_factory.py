@@ -48,8 +48,9 @@ def make_record(identity: str = "softmax/v1", **fields: Any) -> Record:
 
 def make_sample(**fields: Any) -> Sample:
     basis = Sample(
-        replicate=0, block=0, position=0, side="solution", claimed_ns=1e6, window_ns=1.1e6, calls=1, time_ns=1e6
-    )
+        replicate=0, block=0, position=0, side="solution", claimed_ns=1e6, enqueue_ns=1e4, window_ns=1.1e6, calls=1,
+        time_ns=1e6,
+    )  # fmt: skip
     return dataclasses.replace(basis, **fields)
 
 

@@ -30,7 +30,7 @@ _PASSIVE = "OMP_WAIT_POLICY"
 @click.option("--resume", is_flag=True, default=None, help="Complete the run in --out (default: the newest).")
 @click.option("-k", "select", metavar="EXPR", help="Only pairs whose id matches, e.g. 'groupnorm and not naive'.")
 @click.option("--list", "list_only", is_flag=True, help="Show the plan and stop.")
-@click.option("--baseline", "baselines", metavar="NAMES", help="eager (always), compile.")
+@click.option("--baseline", "baselines", metavar="NAMES", help="eager (always), compile, compile-max-autotune.")
 @click.option("--quick", is_flag=True, default=None, help="3 replicates, whatever they show.")
 @click.option(
     "--rigorous", is_flag=True, default=None,

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from kbench.build.service import Build
+from kbench.config import COMPILE_MODES
 from kbench.errors import InfraError, KbenchError, ProblemError
 from kbench.judge.cases import SeedSource
 from kbench.judge.desk import Desk
@@ -27,7 +28,7 @@ from kbench.measure.live import BaselineFailed, Bench, Disturbed, LiveBackend, S
 from kbench.measure.replicates import Effort, take_samples
 from kbench.measure.sampling import Budget
 from kbench.measure.summary import summarise
-from kbench.measure.window import CPU_SLACK, CUDA_SLACK, SOLUTION, TRUSTED_SIDE
+from kbench.measure.window import CPU_SLACK, CUDA_SLACK, SOLUTION
 from kbench.model import Device, Job, Measurement, Record, Sample, Status, Verdict
 from kbench.remote.hire import Hiring, Post, hire
 from kbench.remote.link import WorkerFailed, WorkerLink
@@ -190,6 +191,8 @@ def _measure(job: Job, build: Build, settings: Settings, bench: Bench, findings:
     floor = _floor(bench)
     measurement, findings.log_ratios = summarise(taken, baselines=settings.baselines, floor=floor)
     findings.flags += measurement.flags
+    if measurement.host[SOLUTION].get("enqueue_ms", 0.0) > measurement.time_ms:
+        findings.flags.append("launch_bound")
     declared = bool(job.problem.floor)
     if not declared and physics.is_impossible(measurement.reference_ms, floor):
         findings.flags.append("floor_doubtful")  # trusted eager beats what was counted, so the count is wrong
@@ -216,7 +219,8 @@ def _candidate(job: Job, build: Build, settings: Settings, log: str) -> Post:
 
 
 def _baseline(name: str, reference: Reference, settings: Settings, job: Job) -> SideSpec:
-    compiled = name != TRUSTED_SIDE
+    mode = COMPILE_MODES.get(name)
+    compiled = mode is not None
     cache = settings.hiring.server.shared_folder("compile-cache") if compiled else None
     post = Post(
         source=reference.source,
@@ -228,7 +232,7 @@ def _baseline(name: str, reference: Reference, settings: Settings, job: Job) -> 
         environment={"TORCHINDUCTOR_CACHE_DIR": str(cache), "TRITON_CACHE_DIR": f"{cache}/triton"} if cache else {},
         writable=cache,
     )
-    return SideSpec(name=name, post=post, compile_mode="default" if compiled else None)
+    return SideSpec(name=name, post=post, compile_mode=mode)
 
 
 def padded_source(job: Job) -> str:
@@ -316,6 +320,7 @@ def make_record(
         time_ms=measured.time_ms,
         reference_ms=measured.reference_ms,
         baselines=measured.baselines,
+        host=measured.host,
         floor_ms=measured.floor_ms,
         sol_fraction=measured.sol_fraction,
         replicates=measured.replicates,

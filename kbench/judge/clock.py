@@ -5,6 +5,8 @@ the glimpse. On CUDA the worker first puts all its work on a stream that a gate 
 out, in one stroke, and the window runs from that stroke to the end of the glimpse, with the opening of the gate in
 between. So neither messages nor launches are in it, and nothing can be computed ahead: the inputs were not there. A
 forward that waits for the device by itself never gets to queue its work; the gate then opens without it.
+
+A sample by the wall has no gate: its claim is what a caller would wait for, launches and all. No speedup comes of it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Protocol
 
 import torch
 
+from kbench.arena import Driver
 from kbench.judge.desk import Desk, Glimpse
 from kbench.judge.reference import Drawn
 from kbench.model import Timed
@@ -26,6 +29,8 @@ from kbench.remote.link import WorkerLink
 _FLUSH_TIMES_L2 = 2
 _PATIENCE_S = 0.02
 """For the worker to queue its work. A forward that needs longer, or never does, is timed from its inputs on."""
+_AMPERE = 8
+"""The first generation whose L2 keeps lines on request."""
 _LAST_WORD_S = 0.05
 """For the answer of a worker whose time is up."""
 _LOOK_S = 2e-4
@@ -45,8 +50,8 @@ class Sampled:
 class Clock(Protocol):
     """The judge's window around one sample."""
 
-    def sample(self, link: WorkerLink, sets: Sequence[Drawn], timeout_s: float) -> Sampled:
-        """One forward on each of `sets`. Raises WorkerFailed."""
+    def sample(self, link: WorkerLink, sets: Sequence[Drawn], timeout_s: float, *, wall: bool = False) -> Sampled:
+        """One forward on each of `sets`; `wall`: by the host's clock. Raises WorkerFailed."""
         ...
 
 
@@ -61,7 +66,8 @@ class HostClock:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
-    def sample(self, link: WorkerLink, sets: Sequence[Drawn], timeout_s: float) -> Sampled:
+    def sample(self, link: WorkerLink, sets: Sequence[Drawn], timeout_s: float, *, wall: bool = False) -> Sampled:
+        """By the host's clock in any case."""
         link.prepare(calls=len(sets))
         link.freeze()
         self._desk.put_inputs(sets)
@@ -71,7 +77,7 @@ class HostClock:
         answer = link.end_sample(expected=self._desk.outputs, structure=self._desk.structure, timeout_s=timeout_s)
         glimpse = self._desk.glimpse(places)
         window_ns = time.perf_counter_ns() - start
-        return _sampled(answer, glimpse, len(sets), window_ns=window_ns, idle_ns=0, queued=True)
+        return _sampled(answer, glimpse, len(sets), window_ns=window_ns, idle_ns=0, queued=True, hands_over=False)
 
 
 class DeviceClock:
@@ -80,15 +86,20 @@ class DeviceClock:
     def __init__(self, desk: Desk, device: torch.device) -> None:
         self._desk = desk
         self._device = device
-        size = _FLUSH_TIMES_L2 * torch.cuda.get_device_properties(device).L2_cache_size
+        properties = torch.cuda.get_device_properties(device)
+        size = _FLUSH_TIMES_L2 * properties.L2_cache_size
+        self._keeps_lines = properties.major >= _AMPERE
         self._flush = torch.empty(size, dtype=torch.uint8, device=device)
 
-    def sample(self, link: WorkerLink, sets: Sequence[Drawn], timeout_s: float) -> Sampled:
+    def sample(self, link: WorkerLink, sets: Sequence[Drawn], timeout_s: float, *, wall: bool = False) -> Sampled:
         page, number = self._desk.page, next(self._desk.numbers)
         assert page is not None
         places = self._desk.aim(len(sets))
         staged = self._desk.stage_inputs(sets)
         link.prepare(calls=len(sets))
+        self._forget_persisting_lines()
+        if wall:
+            return self._by_the_wall(link, staged, page, places, len(sets), timeout_s)
         idle_ns = self._time_to_get_through(self._flush)
         link.begin_sample(calls=len(sets), gate=number)
         queued = _watch(lambda: page.is_queued(number), link, _PATIENCE_S)
@@ -99,7 +110,27 @@ class DeviceClock:
         window_ns = time.perf_counter_ns() - start
         left_s = timeout_s if in_time else _LAST_WORD_S
         answer = link.end_sample(expected=self._desk.outputs, structure=self._desk.structure, timeout_s=left_s)
-        return _sampled(answer, glimpse, len(sets), window_ns=window_ns, idle_ns=idle_ns, queued=queued)
+        return _sampled(
+            answer, glimpse, len(sets), window_ns=window_ns, idle_ns=idle_ns, queued=queued, hands_over=True
+        )
+
+    def _by_the_wall(
+        self, link: WorkerLink, staged: torch.Tensor, page: Page, places: torch.Tensor, calls: int, timeout_s: float
+    ) -> Sampled:
+        idle_ns = self._time_to_get_through(self._flush)
+        self._lay_out(staged, page, 0)
+        start = time.perf_counter_ns()
+        link.begin_sample(calls=calls, gate=0)
+        answer = link.end_sample(expected=self._desk.outputs, structure=self._desk.structure, timeout_s=timeout_s)
+        glimpse = self._desk.glimpse(places)
+        window_ns = time.perf_counter_ns() - start
+        return _sampled(answer, glimpse, calls, window_ns=window_ns, idle_ns=idle_ns, queued=True, hands_over=True)
+
+    def _forget_persisting_lines(self) -> None:
+        """Lines of L2 that a kernel asked to be kept would outlive the flush."""
+        if self._keeps_lines:
+            with torch.cuda.device(self._device):
+                Driver().check("cuCtxResetPersistingL2Cache")
 
     def _lay_out(self, staged: torch.Tensor, page: Page, number: int) -> None:
         """Inputs, a cold L2, and the gate. Whatever goes wrong, the worker's stream is not left standing."""
@@ -119,11 +150,11 @@ class DeviceClock:
 
 
 def _sampled(
-    answer: Answer, glimpse: Glimpse, calls: int, *, window_ns: int, idle_ns: int, queued: bool
+    answer: Answer, glimpse: Glimpse, calls: int, *, window_ns: int, idle_ns: int, queued: bool, hands_over: bool
 ) -> Sampled:
     timed = Timed(
         claimed_ns=answer.total_ns,
-        enqueue_ns=answer.enqueue_ns,
+        enqueue_ns=answer.enqueue_ns if hands_over else None,
         window_ns=float(window_ns),
         idle_ns=float(idle_ns),
         queued=queued,

@@ -19,9 +19,14 @@ class Stream:
         self.desk = desk
         self._clock = clock_for(desk, device)
 
-    def sample(self, link: WorkerLink, sets: Sequence[Drawn], *, timeout_s: float | None = None) -> Sampled:
-        """One forward on each of `sets` (at most as many as the desk has). Raises WorkerFailed."""
-        return self._clock.sample(link, sets, link.deadlines.call_s if timeout_s is None else timeout_s)
+    def sample(
+        self, link: WorkerLink, sets: Sequence[Drawn], *, timeout_s: float | None = None, wall: bool = False
+    ) -> Sampled:
+        """One forward on each of `sets` (at most as many as the desk has); `wall`: by the host's clock.
+
+        Raises WorkerFailed.
+        """
+        return self._clock.sample(link, sets, link.deadlines.call_s if timeout_s is None else timeout_s, wall=wall)
 
     def outputs(self, sampled: Sampled) -> Refusal | list[list[torch.Tensor]]:
         """Private copies of what the last sample delivered, call by call, or why they are not acceptable."""

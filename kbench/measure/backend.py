@@ -14,8 +14,8 @@ class Side(Protocol):
 
     name: str
 
-    def sample(self, *, calls: int) -> Timed:
-        """Time `calls` calls together, each on new inputs."""
+    def sample(self, *, calls: int, wall: bool = False) -> Timed:
+        """Time `calls` calls together, each on new inputs; `wall`: by the host's clock, launches and all."""
         ...
 
     def rest(self) -> None:

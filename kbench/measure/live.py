@@ -73,14 +73,14 @@ class LiveSide:
     seeds: list[int] = field(default_factory=list)
     last: Sampled | None = None
 
-    def sample(self, *, calls: int) -> Timed:
+    def sample(self, *, calls: int, wall: bool = False) -> Timed:
         self.seeds = [self.bench.seeds.next() for _ in range(calls)]
         try:
             if self.bench.history:
                 self.link.set_state()
             with _one_thread():
                 self.drawn = [self.bench.reference.draw(seed) for seed in self.seeds]
-                self.last = self.bench.stream.sample(self.link, self.drawn)
+                self.last = self.bench.stream.sample(self.link, self.drawn, wall=wall)
         except WorkerFailed as failed:
             raise _blame(self.name, failed) from failed
         return self.last.timed

@@ -37,6 +37,7 @@ def take_samples(
     its follower raise.
     """
     samples: list[Sample] = []
+    wall_ns: dict[str, list[float]] = {name: [] for name in names}
     verified, replicate = 0, 0
     while _goes_on(samples, replicate, effort, slack):
         progress(replicate, effort.replicates if replicate < effort.replicates else effort.most_replicates)
@@ -45,13 +46,18 @@ def take_samples(
             paces = in_step({side.name: warm_up(side, budget, trusted=side.name != SOLUTION) for side in sides})
             pace = paces[SOLUTION]
             follower = backend.follow(sides, samples=samples_of(pace, budget), calls=pace.calls)
-            samples += take_replicate(replicate, sides, paces=paces, budget=budget, after=follower.after)
+            found = take_replicate(replicate, sides, paces=paces, budget=budget, after=follower.after)
+            samples += found.samples
+            for name, times in found.wall_ns.items():
+                wall_ns[name] += times
             verified += follower.verified
         replicate += 1
     bounded = bound_by_window(samples, slack)
     timed = sum(sample.calls for sample in bounded if sample.side == SOLUTION)
     deciding = stats.FIRST_REPLICATES if effort.most_replicates > effort.replicates else None
-    return Taken(samples=tuple(bounded), timed_calls=timed, verified_calls=verified, deciding=deciding)
+    return Taken(
+        samples=tuple(bounded), wall_ns=wall_ns, timed_calls=timed, verified_calls=verified, deciding=deciding
+    )
 
 
 def _goes_on(samples: Sequence[Sample], taken: int, effort: Effort, slack: Slack) -> bool:

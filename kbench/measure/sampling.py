@@ -50,6 +50,15 @@ class Pace:
     samples_per_visit: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Replicate:
+    """What one replicate gave."""
+
+    samples: Sequence[Sample]
+    wall_ns: Mapping[str, Sequence[float]]
+    """Per call, by side: what a caller would wait, launches and all."""
+
+
 def warm_up(side: Side, budget: Budget, *, trusted: bool) -> Pace:
     """Call until two successive windows of three agree, or long enough; then choose calls and samples.
 
@@ -100,25 +109,30 @@ def take_replicate(
     paces: dict[str, Pace],
     budget: Budget,
     after: Callable[[AnySide, int], None],
-) -> list[Sample]:
+) -> Replicate:
     """One replicate's samples: every block visits the sides in order and back again (ABBA for two of them).
 
     `after(side, number)` follows each sample and may inspect its outputs; a side's samples are numbered from 0.
-    Each visit begins with one call that is not recorded: the other side left caches and clocks behind.
+    Each visit begins with one call that is not recorded: the other side left caches and clocks behind. In the first
+    block as many as a sample has take its place, timed by the wall.
     """
     samples: list[Sample] = []
+    wall_ns: dict[str, list[float]] = {side.name: [] for side in sides}
     taken = {side.name: 0 for side in sides}
     for block in range(budget.blocks):
         for position, side in enumerate([*sides, *reversed(sides)]):
             pace = paces[side.name]
-            side.sample(calls=1)
+            if block == 0:
+                wall_ns[side.name].append(side.sample(calls=pace.calls, wall=True).claimed_ns / pace.calls)
+            else:
+                side.sample(calls=1)
             for _ in range(pace.samples_per_visit):
                 timed = side.sample(calls=pace.calls)
                 samples.append(_as_sample(timed, pace, replicate, block, position, side.name))
                 after(side, taken[side.name])
                 taken[side.name] += 1
             side.rest()
-    return samples
+    return Replicate(samples=samples, wall_ns=wall_ns)
 
 
 def samples_of(pace: Pace, budget: Budget) -> int:
@@ -135,6 +149,7 @@ def _as_sample(timed: Timed, pace: Pace, replicate: int, block: int, position: i
         side=side,
         calls=pace.calls,
         claimed_ns=claimed_ns,
+        enqueue_ns=None if timed.enqueue_ns is None else round(timed.enqueue_ns / pace.calls, _DIGITS),
         window_ns=round(timed.window_ns / pace.calls, _DIGITS),
         time_ns=max(claimed_ns, _LEAST_TIME_NS),
         flags=() if timed.queued else ("waits_for_device",),

@@ -16,6 +16,8 @@ class Taken:
     """All samples of a pair, bounded, and how many timed calls of the solution there were and were verified."""
 
     samples: tuple[Sample, ...]
+    wall_ns: Mapping[str, Sequence[float]]
+    """Per call, by side: what a caller would wait."""
     timed_calls: int
     verified_calls: int
     deciding: int | None = None
@@ -36,6 +38,7 @@ def summarise(taken: Taken, *, baselines: Sequence[str], floor: float | None) ->
         reference_ms=_median_ms(samples, TRUSTED_SIDE),
         speedup=estimates[TRUSTED_SIDE],
         baselines=further,
+        host={name: _host(taken, name) for name in (SOLUTION, *baselines)},
         floor_ms=floor,
         sol_fraction=floor / time_ms if floor is not None else None,
         timed_calls=taken.timed_calls,
@@ -44,6 +47,13 @@ def summarise(taken: Taken, *, baselines: Sequence[str], floor: float | None) ->
         flags=flags_of(samples, SOLUTION) + (("bimodal",) if stats.is_bimodal(logs[TRUSTED_SIDE]) else ()),
     )
     return measurement, logs[TRUSTED_SIDE]
+
+
+def _host(taken: Taken, side: str) -> Mapping[str, float]:
+    """What the host has to do with a side's calls, in ms per call."""
+    enqueue_ns = [s.enqueue_ns for s in taken.samples if s.side == side and s.enqueue_ns is not None]
+    times_ns = {"wall_ms": taken.wall_ns.get(side, ()), "enqueue_ms": enqueue_ns}
+    return {name: statistics.median(values) / 1e6 for name, values in times_ns.items() if values}
 
 
 def _further(time_ms: float, estimate: Estimate) -> Mapping[str, float]:

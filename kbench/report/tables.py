@@ -173,6 +173,9 @@ def record_facts(record: Record) -> list[tuple[str, str]]:
     }  # fmt: skip
     for name, baseline in record.baselines.items():
         facts[f"baseline {name}"] = f"{_ms(baseline.get('time_ms'))}, {ratio(baseline.get('speedup'))} over it"
+    for name, spent in record.host.items():
+        words = {"wall": spent.get("wall_ms"), "enqueue": spent.get("enqueue_ms")}
+        facts[f"host {name}"] = ", ".join(f"{word} {_ms(ms)}" for word, ms in words.items() if ms is not None)
     facts |= {f"isolation {layer}": str(state) for layer, state in record.isolation.items()}
     facts |= {
         "problem sha": record.problem_sha or MISSING, "solution sha": record.solution_sha or MISSING,

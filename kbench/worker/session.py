@@ -101,25 +101,32 @@ class Session:
 
     def sample(self, calls: int, gate: int) -> Answer:
         """`calls` forwards, timed together, their outputs delivered. Raises StructureError, WrongDevice."""
-        run = self._run_on_cuda if self._device.type == "cuda" else self._run_on_cpu
         with torch.no_grad():
-            return run(calls, gate)
+            return self._run_by_the_wall(calls) if self._page is None or not gate else self._run_behind(gate, calls)
 
-    def _run_on_cpu(self, calls: int, _: int) -> Answer:
+    def _run_by_the_wall(self, calls: int) -> Answer:
+        """Timed by the host's clock, from the first call until all their work is done."""
         call, sets, outputs = self._call, self._sets, []
+        self._synchronize()
         start = _perf_counter_ns()
         for number in range(calls):
             outputs.append(call(*sets[number]))
-        elapsed_ns = float(_perf_counter_ns() - start)
+        enqueued = _perf_counter_ns()
+        self._synchronize()
+        done = _perf_counter_ns()
         structure, forms = self._deliver(outputs)
-        return Answer(total_ns=elapsed_ns, enqueue_ns=elapsed_ns, structure=structure, forms=forms)
+        self._synchronize()
+        return Answer(
+            total_ns=float(done - start), enqueue_ns=float(enqueued - start), structure=structure, forms=forms
+        )
 
-    def _run_on_cuda(self, calls: int, gate: int) -> Answer:
+    def _run_behind(self, gate: int, calls: int) -> Answer:
+        """Timed by CUDA events, all of it enqueued before the judge opens the gate: the host has no part in it."""
+        assert self._page is not None
         call, sets, outputs = self._call, self._sets, []
         stream = torch.cuda.default_stream(self._device)
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        if gate and self._page:
-            self._page.hold(stream.cuda_stream, gate)
+        self._page.hold(stream.cuda_stream, gate)
         start = _perf_counter_ns()
         begin.record(stream)
         for number in range(calls):
@@ -128,11 +135,9 @@ class Session:
         enqueue_ns = float(_perf_counter_ns() - start)
         with torch.cuda.stream(stream):
             structure, forms = self._deliver(outputs)
-        if gate and self._page:
-            self._page.say_queued(gate)
-            torch.cuda.synchronize()
-            self._page.say_done(gate)
+        self._page.say_queued(gate)
         torch.cuda.synchronize()
+        self._page.say_done(gate)
         return Answer(
             total_ns=begin.elapsed_time(end) * 1e6, enqueue_ns=enqueue_ns, structure=structure, forms=forms
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kbench.measure.sampling import Budget, samples_of, take_replicate, warm_up
+from kbench.measure.sampling import Budget, Pace, Replicate, samples_of, take_replicate, warm_up
 from kbench.model import Sample, Timed
 
 
@@ -32,13 +32,15 @@ class FakeSide:
     queued: bool = True
     asked: list[int] = field(default_factory=list)
     journal: list[str] = field(default_factory=list)
+    by_the_wall: list[bool] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         times = list(self.per_call_ns)
         self._times: Iterator[float] = itertools.chain(times, itertools.repeat(times[-1]))
 
-    def sample(self, *, calls: int) -> Timed:
+    def sample(self, *, calls: int, wall: bool = False) -> Timed:
         self.asked.append(calls)
+        self.by_the_wall.append(wall)
         self.journal.append(self.name)
         took_ns = next(self._times) * calls
         window_ns = took_ns + self.overhead_ns
@@ -53,6 +55,15 @@ def replicate(
     sides: list[FakeSide], which: Budget, after: Callable[[FakeSide, int], None] | None = None
 ) -> list[Sample]:
     paces = {side.name: warm_up(side, which, trusted=False) for side in sides}
+    return list(taken(sides, paces, which, after).samples)
+
+
+def taken(
+    sides: list[FakeSide],
+    paces: dict[str, Pace],
+    which: Budget,
+    after: Callable[[FakeSide, int], None] | None = None,
+) -> Replicate:
     return take_replicate(7, sides, paces=paces, budget=which, after=after or (lambda *_: None))
 
 
@@ -125,6 +136,18 @@ def test_the_first_call_of_a_visit_is_not_recorded() -> None:
     warm = 6  # two windows of three agree at once
     assert len(side.asked) == warm + 2 * (1 + 1)
     assert len(samples) == 2
+
+
+def test_the_first_block_begins_with_a_sample_by_the_wall() -> None:
+    a, b = FakeSide("a", per_call_ns=(2000.0,)), FakeSide("b", per_call_ns=(3000.0,))
+    paces = {"a": Pace(calls=4, samples_per_visit=2), "b": Pace(calls=4, samples_per_visit=1)}
+    found = taken([a, b], paces, budget(blocks=2))
+    assert found.wall_ns == {"a": [2000.0, 2000.0], "b": [3000.0, 3000.0]}
+    first, later = [True, False, False] * 2, [False] * 6
+    assert a.by_the_wall == first + later
+    assert a.asked == [4, 4, 4] * 2 + [1, 4, 4] * 2
+    assert len(found.samples) == 2 * (2 * 2 + 2 * 1)
+    assert {sample.enqueue_ns for sample in found.samples} == {0.25}
 
 
 def test_short_calls_are_batched_until_a_sample_is_long_enough() -> None:

@@ -19,8 +19,8 @@ Times = Mapping[str, Sequence[Sequence[Sequence[float]]]]
 def samples_of(times: Times) -> list[Sample]:
     return [
         Sample(
-            replicate=p, block=b, position=0, side=side, claimed_ns=1.0, window_ns=1.0, calls=1, time_ns=ms * 1e6,
-            flags=("odd",) if side == "eager" else (),
+            replicate=p, block=b, position=0, side=side, claimed_ns=1.0, enqueue_ns=ms * 1e5, window_ns=1.0, calls=1,
+            time_ns=ms * 1e6, flags=("odd",) if side == "eager" else (),
         )
         for side, replicates in times.items()
         for p, blocks in enumerate(replicates)
@@ -30,7 +30,8 @@ def samples_of(times: Times) -> list[Sample]:
 
 
 def taken(times: Times, *, verified: int = 0) -> Taken:
-    return Taken(samples=tuple(samples_of(times)), timed_calls=20, verified_calls=verified)
+    wall_ns = {"eager": [3e6, 9e6, 5e6], "compile": [1e6], "solution": [2e6, 4e6]}
+    return Taken(samples=tuple(samples_of(times)), wall_ns=wall_ns, timed_calls=20, verified_calls=verified)
 
 
 RECORDED: Times = {
@@ -64,6 +65,13 @@ def test_a_further_baseline_has_figures_of_its_own() -> None:
     assert further["time_ms"] == pytest.approx(1.5)
     assert further["speedup"] == pytest.approx(math.exp(0.5 * math.log(2)))  # medians: 1, 2 and 2, 1
     assert measured.sol_fraction is None and measured.floor_ms is None
+
+
+def test_what_the_host_does_is_told_of_every_side() -> None:
+    measured, _ = summarise(taken(RECORDED), baselines=("eager", "compile"), floor=None)
+    assert set(measured.host) == {"solution", "eager", "compile"}
+    assert measured.host["solution"] == pytest.approx({"wall_ms": 3.0, "enqueue_ms": 0.1})  # of .2 .2 .1 5 .05 .05 .1
+    assert measured.host["eager"] == pytest.approx({"wall_ms": 5.0, "enqueue_ms": 0.4})
 
 
 def test_the_interval_is_students_over_replicates() -> None:

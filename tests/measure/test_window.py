@@ -29,7 +29,7 @@ def sample(
 ) -> Sample:
     return Sample(
         replicate=replicate, block=block, position=0, side=side, calls=calls, claimed_ns=claimed_ns,
-        window_ns=window_ns, time_ns=claimed_ns, flags=flags,
+        enqueue_ns=1.0, window_ns=window_ns, time_ns=claimed_ns, flags=flags,
     )  # fmt: skip
 
 

@@ -89,6 +89,7 @@ def test_correct_record() -> None:
     record = make_record(
         floor_ms=0.31, sol_fraction=0.105, baselines={"compile": {"time_ms": 2.56, "speedup": 0.87}},
         flags=("launch_bound",), cached=True, verified_calls=12,
+        host={"solution": {"wall_ms": 2.71, "enqueue_ms": 2.65}, "eager": {"wall_ms": 5.95}},
     )  # fmt: skip
     assert render(terminal.record_view(record), width=60) == expected("correct_record")
 

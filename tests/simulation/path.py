@@ -15,7 +15,7 @@ import numpy as np
 from kbench.measure.sampling import Pace, in_step, take_replicate, warm_up
 from kbench.measure.summary import Taken, summarise
 from kbench.measure.window import CUDA_SLACK, SOLUTION, TRUSTED_SIDE, bound_by_window
-from kbench.model import Measurement, Timed
+from kbench.model import Measurement, Sample, Timed
 from simulation.noise import BUDGET, SAMPLE_SD, Factors, Scenario, Timeline, quantised_ns
 
 _WINDOW_NS, _WINDOW_SD_NS = 12e3, 2e3
@@ -39,7 +39,7 @@ class DrawnSide:
     asked: list[int] = field(default_factory=list)
     warm: bool = False
 
-    def sample(self, *, calls: int) -> Timed:
+    def sample(self, *, calls: int, wall: bool = False) -> Timed:
         self.asked.append(calls)
         took_ns = calls * self.call_ns * (next(self.factors) if self.warm else self._cold())
         claimed_ns = float(quantised_ns(np.array(took_ns), self.quantum_ns))
@@ -86,17 +86,17 @@ def measured(
     scenario: Scenario, factors: Factors, timeline: Timeline, *, draw: int, rng: np.random.Generator
 ) -> tuple[Measurement, tuple[float, ...]]:
     """The measurement of one draw, and d_p of its replicates."""
-    samples = []
+    samples: list[Sample] = []
     turns = timeline.solutions_turn[draw]
     for replicate in range(timeline.replicates):
         own, turn = factors[draw, replicate], turns[replicate]
         sides = _sides(scenario, iter(own[~turn].tolist()), iter(own[turn].tolist()), rng)
         order = sides[::-1] if replicate % 2 == 0 else sides
         paces = _paces(order)
-        samples += take_replicate(replicate, order, paces=paces, budget=BUDGET, after=lambda *_: None)
+        samples += take_replicate(replicate, order, paces=paces, budget=BUDGET, after=lambda *_: None).samples
     bounded = bound_by_window(samples, CUDA_SLACK)
     calls = sum(sample.calls for sample in bounded if sample.side == SOLUTION)
-    taken = Taken(samples=tuple(bounded), timed_calls=calls, verified_calls=0)
+    taken = Taken(samples=tuple(bounded), wall_ns={}, timed_calls=calls, verified_calls=0)
     return summarise(taken, baselines=(TRUSTED_SIDE,), floor=None)
 
 

@@ -48,7 +48,7 @@ def test_a_call_reads_its_inputs_and_lays_its_output_into_shared_memory() -> Non
     with session(answering(lambda x: x * 2)) as (made, memory):
         said = made.sample(1, 0)
         assert (said.structure, said.forms) == ("T", (OutputForm(dtype="float32", shape=(2, 3), strides=(3, 1)),))
-        assert said.total_ns == said.enqueue_ns > 0
+        assert said.total_ns >= said.enqueue_ns > 0
         assert torch.equal(memory.output(), X * 2)
 
 
