@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -121,9 +122,16 @@ class LiveBackend:
 
     @contextlib.contextmanager
     def staffed(self, names: Sequence[str]) -> Iterator[list[LiveSide]]:
-        """Raises WorkerFailed for the solution's own faults, BaselineFailed for ours."""
+        """All are hired in order, and then construct their modules at once, each on cores that have nothing else to do.
+
+        Raises WorkerFailed for the solution's own faults, BaselineFailed for ours.
+        """
+        specs = [self._specs[name] for name in names]
         with contextlib.ExitStack() as stack:
-            yield [_start(self._bench, self._specs[name], self._question, stack) for name in names]
+            links = [stack.enter_context(_hired(self._bench, spec)) for spec in specs]
+            with concurrent.futures.ThreadPoolExecutor(max_workers=len(links)) as pool:
+                list(pool.map(lambda spec, link: _construct(self._bench, spec, link), specs, links))
+            yield [_ready(self._bench, *each, self._question) for each in zip(specs, links, strict=True)]
 
     def follow(self, sides: Sequence[LiveSide], *, samples: int, calls: int) -> Guard:
         bench = self._bench
@@ -163,12 +171,22 @@ class Guard:
             raise Disturbed(Verdict(status=Status.REJECTED, reason="device_busy", message=said))
 
 
-def _start(bench: Bench, spec: SideSpec, question: Question, stack: contextlib.ExitStack) -> LiveSide:
+def _hired(bench: Bench, spec: SideSpec) -> WorkerLink:
     load_s = _COMPILE_TIMEOUT_S if spec.compile_mode else None
+    return hire(bench.hiring, spec.post, descriptors=bench.desk.descriptors, load_s=load_s)
+
+
+def _construct(bench: Bench, spec: SideSpec, link: WorkerLink) -> None:
     try:
-        link = stack.enter_context(hire(bench.hiring, spec.post, descriptors=bench.desk.descriptors, load_s=load_s))
         link.load()
         link.construct(bench.desk.setup(mode=bench.reference.problem.mode, compile_mode=spec.compile_mode))
+    except WorkerFailed as failed:
+        raise _blame(spec.name, failed) from failed
+
+
+def _ready(bench: Bench, spec: SideSpec, link: WorkerLink, question: Question) -> LiveSide:
+    """With its state set, and compiled where it is to be."""
+    try:
         bench.desk.put_state(question.case.state)
         link.set_state()
         if spec.compile_mode:

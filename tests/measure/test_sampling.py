@@ -159,10 +159,10 @@ def test_short_calls_are_batched_until_a_sample_is_long_enough() -> None:
 
 
 def test_a_claim_of_nothing_buys_no_more_samples_than_a_call_of_a_microsecond() -> None:
-    which = budget(min_samples=2, min_block_ns=5e4)
+    which = budget(min_samples=2, min_block_ns=1e4, most_calls=64)
     paces = [warm_up(FakeSide("a", per_call_ns=(ns,)), which, trusted=False) for ns in (0.0, 1000.0)]
     assert paces[0] == paces[1]
-    assert paces[0].samples_per_visit == 25
+    assert paces[0].samples_per_visit == 5
 
 
 def test_no_sample_has_more_calls_than_there_are_sets() -> None:
