@@ -50,7 +50,7 @@ def read_file(path: Path) -> str:
 
 def read_events(text: str) -> tuple[Event, ...] | Failed:
     """The events of an answer that has its end, or the failure it tells of. Raises Malformed."""
-    events = []
+    events: list[Event] = []
     for line in _lines(text):
         kind = line.get("kind")
         if kind == "end":

@@ -9,6 +9,7 @@ from typing import Any
 from kbench.model import SCHEMA_VERSION, Verdict
 
 OWN, LIBRARY = "own", "library"
+SOLUTION, REFERENCE = "solution", "reference"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,7 @@ class Side:
     """What one forward of the solution, or of the reference, consists of."""
 
     name: str
+    """`solution` or `reference`."""
     time_us: float
     """Per forward. On CUDA the time in which the device did anything; on the CPU the operators' self times."""
     own_share: float

@@ -17,6 +17,7 @@ import torch
 
 from kbench.assignment import Task
 from kbench.judge.cases import Case
+from kbench.judge.reference import Reference
 from kbench.layout import put_together
 from kbench.profile.trace import WHOLE, device_events, operator_events
 from kbench.repro.candidate import construct, draw, make_reference
@@ -38,7 +39,7 @@ def main(folder: Path) -> int:
     stage = "set-up"
     try:
         reference = make_reference(facts, folder)
-        cases = list(_inputs(reference, facts, request["calls"]))
+        cases = list(_inputs(reference, request["calls"]))
         stage = "load"
         module_class = load_class(Task(**request["task"]))
         stage = "construct"
@@ -48,11 +49,12 @@ def main(folder: Path) -> int:
         with torch.no_grad():
             for number in range(request["warm_ups"]):
                 _call(module, cases[number % len(cases)])
-            _synchronize()
+            if facts.device == "cuda":
+                torch.cuda.synchronize()
             if request["watch"]:
                 events = _watched(module, cases, request["calls"], folder, on_cuda=facts.device == "cuda")
             else:
-                events = _unwatched(module, cases)
+                events = _unwatched(module, cases[0])
         _write(folder, [*events, {"kind": "end"}])
     except BaseException as error:  # a module may raise anything, and the other side is to say what
         _write(folder, [{"kind": "failed", "stage": stage, "error": _explain(error)}])
@@ -60,7 +62,7 @@ def main(folder: Path) -> int:
     return 0
 
 
-def _inputs(reference: Any, facts: Facts, calls: int) -> Iterator[Case]:
+def _inputs(reference: Reference, calls: int) -> Iterator[Case]:
     """As many different cases as there is room for, at least one, drawn before any line of the module runs."""
     room = _SETS_BYTES
     for number in range(calls):
@@ -81,15 +83,10 @@ def _call(module: torch.nn.Module, case: Case) -> None:
     module(*put_together(case.inputs.template, list(case.inputs.tensors)))
 
 
-def _synchronize() -> None:
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-
-
-def _unwatched(module: torch.nn.Module, cases: list[Case]) -> list[dict[str, Any]]:
+def _unwatched(module: torch.nn.Module, case: Case) -> list[dict[str, Any]]:
     """One forward for a tool around this process."""
-    _call(module, cases[0])
-    _synchronize()
+    _call(module, case)
+    torch.cuda.synchronize()
     return []
 
 
@@ -102,7 +99,8 @@ def _watched(
         for number in range(calls):
             with record_function(WHOLE):
                 _call(module, cases[number % len(cases)])
-        _synchronize()
+        if on_cuda:
+            torch.cuda.synchronize()
     if not on_cuda:
         return list(operator_events(seen.key_averages()))
     path = folder / "trace.json"

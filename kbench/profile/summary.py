@@ -17,7 +17,7 @@ def summarise(
     """One side of a profile from all events of `calls` forwards.
 
     `resources` are the kernels that the side built itself, `source` its text: a kernel that is written there (for
-    Triton, or compiled as it runs) is its own as well.
+    Triton, or compiled as it runs) is its own as well. Without a text (the reference's) nothing is.
     """
     groups: dict[tuple[object, ...], list[Event]] = defaultdict(list)
     for event in events:
@@ -50,7 +50,8 @@ def _activity(
     first = group[0]
     time_us, times = sum(event.time_us for event in group), sum(event.calls for event in group)
     built = built_kernel(first.name, resources) if first.kind == KERNEL else None
-    own = built is not None or first.name == WHOLE or (first.kind == KERNEL and _is_written_in(source, first.name))
+    written = first.name == WHOLE if first.kind == OPERATOR else first.kind == KERNEL and _is_written_in(source, first.name)
+    own = built is not None or (written and bool(source))
     return Activity(
         kind=first.kind,
         name=first.name,

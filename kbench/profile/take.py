@@ -30,7 +30,7 @@ from kbench.judge.stream import Stream
 from kbench.measure import physics
 from kbench.model import Device, Job, Verdict
 from kbench.profile import ncu
-from kbench.profile.model import Profile, Resources, Section, Side, Work
+from kbench.profile.model import REFERENCE, SOLUTION, Profile, Resources, Section, Side, Work
 from kbench.profile.summary import summarise
 from kbench.profile.watch import CALLS, Post, Unwatchable, account, measure_with_ncu, watch
 from kbench.remote.hire import Post as WorkerPost
@@ -149,7 +149,7 @@ class _Taking:
         del question, reference
         _release_memory()
         try:
-            sides = (self._side("solution", profile.resources), self._side("reference", ()))
+            sides = (self._side(SOLUTION, profile.resources), self._side(REFERENCE, ()))
         except Unwatchable as error:
             return dataclasses.replace(profile, verdict=error.verdict)
         profile = dataclasses.replace(profile, sides=sides, work=work)
@@ -174,7 +174,7 @@ class _Taking:
 
     def _side(self, name: str, resources: tuple[Resources, ...]) -> Side:
         self._stage(f"profiling the {name}")
-        own = name == "solution"
+        own = name == SOLUTION
         try:
             events = watch(self._post, role="candidate" if own else "reference")
         except Unwatchable as error:

@@ -58,14 +58,15 @@ class Post:
 
 
 def watch(post: Post, *, role: str) -> tuple[Event, ...]:
-    """What the profiler sees in CALLS forwards of the `candidate` or the `reference`. Raises Unwatchable, InfraError.
+    """What the profiler sees in CALLS forwards of the `candidate` or the `reference`. Raises Unwatchable or
+    InfraError.
     """
     room = _Room(post, name=f"profile-{role}")
     ending = room.run(_EXECUTE, room.program(role, watched=True), timeout_s=_START_S + post.hiring.deadlines.call_s)
     try:
+        if ending is None:
+            raise Unwatchable(Verdict(status=Status.TIMEOUT, reason="call", message="no answer under the profiler"))
         try:
-            if ending is None:
-                raise Unwatchable(Verdict(status=Status.TIMEOUT, reason="call", message="no answer under the profiler"))
             found = read_events(read_file(room.work / ANSWER_FILE))
         except Malformed as error:
             raise Unwatchable(verdict_without_answer(ending, str(error))) from error
