@@ -39,9 +39,10 @@ def read_file(path: Path) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise Malformed(f"no answer ({error.strerror})") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Malformed("the answer is no file")
     with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise Malformed("the answer is no file")
         data = stream.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
         raise Malformed(f"the answer has more than {_MAX_BYTES} bytes")

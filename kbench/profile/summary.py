@@ -50,8 +50,7 @@ def _activity(
     first = group[0]
     time_us, times = sum(event.time_us for event in group), sum(event.calls for event in group)
     built = built_kernel(first.name, resources) if first.kind == KERNEL else None
-    written = first.name == WHOLE if first.kind == OPERATOR else first.kind == KERNEL and _is_written_in(source, first.name)
-    own = built is not None or (written and bool(source))
+    own = built is not None or (bool(source) and _is_written_by_it(first, source))
     return Activity(
         kind=first.kind,
         name=first.name,
@@ -83,7 +82,9 @@ def plain_name(name: str) -> str:
     return qualified_name(name).rpartition(" ")[2]
 
 
-def _is_written_in(source: str, name: str) -> bool:
-    """Whether the text defines a Python function (Triton) or a `__global__` one of this name."""
-    last = re.escape(plain_name(name).rpartition("::")[2])
+def _is_written_by_it(event: Event, source: str) -> bool:
+    """Whether it is the forward itself, or the text defines a Python function (Triton) or a `__global__` so named."""
+    if event.kind != KERNEL:
+        return event.kind == OPERATOR and event.name == WHOLE
+    last = re.escape(plain_name(event.name).rpartition("::")[2])
     return bool(last) and re.search(rf"\bdef\s+{last}\b|__global__[^;{{}}]*\b{last}\s*\(", source) is not None

@@ -153,6 +153,9 @@ class _Taking:
         except Unwatchable as error:
             return dataclasses.replace(profile, verdict=error.verdict)
         profile = dataclasses.replace(profile, sides=sides, work=work)
+        for side in sides:
+            if not side.activities:
+                profile = _noted(profile, f"the profiler saw nothing that the {side.name} did")
         return self._with_ncu(profile) if self._wanted.ncu else profile
 
     def _run_once(self, desk: Desk, question: Question, reference: Reference) -> Verdict | None:

@@ -83,8 +83,8 @@ def launches_table(activities: Sequence[Activity]) -> TextTable:
         rows=tuple(
             (
                 shortened(a.name), a.origin, f"{a.calls:.3g}", significant(a.mean_us), f"{a.share:.1%}",
-                extent(a.grid), extent(a.block), count(a.registers), count(a.resources.stack_bytes if a.resources else None),
-                count(a.launch_shared_bytes),
+                extent(a.grid), extent(a.block), count(a.registers),
+                count(a.resources.stack_bytes if a.resources else None), count(a.launch_shared_bytes),
             )
             for a in activities
         ),
