@@ -21,7 +21,7 @@ LAYERS = (
     {"build", "judge"},
     {"measure", "repro", "sanitize"},
     {"engine", "lint"},
-    {"selftest"},
+    {"selftest", "profile"},
     {"cli"},
 )
 """From the pure core to the command line. A room may use what stands in its own row or above it."""
@@ -97,8 +97,8 @@ def test_no_multiprocessing_channel_which_would_unpickle() -> None:
 
 
 def test_only_the_command_line_prints_or_exits() -> None:
-    # A worker prints into its own capped log; the program of a script runs there, never in kbench.
-    allowed = {"worker/main.py", "repro/program.py"}
+    # A worker prints into its own capped log; the programs of a script and of a profile run there, never in kbench.
+    allowed = {"worker/main.py", "repro/program.py", "profile/program.py"}
     for path, tree in trees():
         name = path.relative_to(PACKAGE).as_posix()
         if name.startswith("cli/") or name in allowed:

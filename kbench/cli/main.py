@@ -19,6 +19,7 @@ _COMMANDS = {
     "show": ("show", "Show one record in full."),
     "repro": ("repro", "Write a script that shows one record's failure."),
     "build": ("build", "Only build solutions."),
+    "profile": ("profile", "Show where a solution's time goes, beside its reference's."),
     "extract": ("extract", "Find the solutions in raw model responses."),
     "lint": ("lint", "Say what is weak about problems, before anyone is judged by them."),
     "selftest": ("selftest", "Run the red-team suite here: is every cheat caught, and no honest solution?"),

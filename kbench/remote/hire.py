@@ -64,9 +64,9 @@ def hire(hiring: Hiring, post: Post, *, descriptors: Sequence[int] = (), load_s:
         nonce=secrets.token_hex(protocol.NONCE_BYTES),
         threads=hiring.threads,
         precision=post.precision,
-        environment={**_own_folders(scratch), **post.environment},
+        environment={**own_folders(scratch), **post.environment},
         overrides=dict(post.overrides),
-        extensions=str(_copy_libraries(post.libraries, scratch, uid)),
+        extensions=str(copy_libraries(post.libraries, scratch, uid)),
         compile_only=post.compile_only,
     )
     ours, theirs = socket.socketpair()
@@ -85,7 +85,8 @@ def hire(hiring: Hiring, post: Post, *, descriptors: Sequence[int] = (), load_s:
     return WorkerLink(task, process=process, connection=ours, deadlines=deadlines)
 
 
-def _own_folders(scratch: Path) -> dict[str, str]:
+def own_folders(scratch: Path) -> dict[str, str]:
+    """Make the folders of a worker's own below `scratch`. Returns the variables that name them."""
     folders = {
         "HOME": "home", "TMPDIR": "tmp", "XDG_CACHE_HOME": "cache", "TORCH_EXTENSIONS_DIR": "torch_extensions",
         "TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor", "CUDA_CACHE_PATH": "nv",
@@ -97,7 +98,8 @@ def _own_folders(scratch: Path) -> dict[str, str]:
     return {**own, "USER": "kbench", "LOGNAME": "kbench"}
 
 
-def _copy_libraries(libraries: Path | None, scratch: Path, uid: int | None) -> Path:
+def copy_libraries(libraries: Path | None, scratch: Path, uid: int | None) -> Path:
+    """A worker's own copy of a build, or an empty folder for what it will build."""
     own = scratch / "extensions"
     if libraries is None:
         own.mkdir()

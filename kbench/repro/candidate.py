@@ -72,7 +72,7 @@ def call_candidate(facts: Facts, steps: Sequence[Step], folder: Path, *, extensi
         enter("load")
         module_class = load_class(_task(facts, folder, extensions))
         enter("construct")
-        module = _construct(module_class, reference, drawn[steps[0]])
+        module = construct(module_class, reference, drawn[steps[0]])
         for number, step in enumerate(steps, start=1):
             enter("call", number=number, case=step.case)
             inputs, output = _call(module, drawn[step], last=number == len(steps))
@@ -100,7 +100,7 @@ def _task(facts: Facts, folder: Path, extensions: Path) -> Task:
     )
 
 
-def _construct(module_class: Any, reference: Reference, case: Case) -> torch.nn.Module:
+def construct(module_class: Any, reference: Reference, case: Case) -> torch.nn.Module:
     """As a worker does: the same seed, device, dtype and mode; then parameters must be the reference's by name."""
     if reference.device.type == "cuda":
         torch.cuda.set_device(reference.device)

@@ -41,11 +41,11 @@ ENVIRONMENT: Mapping[str, str] = {
 }
 
 
-def find_tool(environment: Mapping[str, str]) -> Path | None:
-    """Where compute-sanitizer is: on the path, below CUDA_HOME, or below /usr/local/cuda."""
-    found = shutil.which("compute-sanitizer", path=environment.get("PATH", os.defpath))
+def find_tool(environment: Mapping[str, str], name: str = "compute-sanitizer") -> Path | None:
+    """Where a tool of the CUDA toolkit is: on the path, below CUDA_HOME, or below /usr/local/cuda."""
+    found = shutil.which(name, path=environment.get("PATH", os.defpath))
     homes = [environment.get("CUDA_HOME"), environment.get("CUDA_PATH"), "/usr/local/cuda"]
-    places = [Path(home) / "bin" / "compute-sanitizer" for home in homes if home]
+    places = [Path(home) / "bin" / name for home in homes if home]
     return Path(found) if found else next((place for place in places if os.access(place, os.X_OK)), None)
 
 

@@ -1,0 +1,78 @@
+"""ptxas' account of a build: registers, stack and shared memory of each kernel. Runs inside the sandbox.
+
+The libraries come from the candidate's own build, so whatever reads them does so behind the walls, in a process that
+runs none of the candidate's code.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from kbench.profile.cubin import read_cubins
+
+_FUNCTION = re.compile(r"^\s*Function (?P<name>\S+):$")
+_USED = re.compile(r"(?P<what>[A-Z]+):(?P<amount>\d+)")
+_TOOL_TIMEOUT_S = 120.0
+_ENTRIES = frozenset({"REG", "STACK", "SHARED", "LOCAL"})
+
+
+def execute(task: dict[str, Any], _: Sequence[int]) -> None:
+    """Target of the fork server: write one JSON line for each kernel in the libraries below `task["libraries"]`."""
+    kernels = [
+        {**kernel, "library": path.name}
+        for path in sorted(Path(task["libraries"]).rglob("*.so"))
+        for kernel in _read(path, task["cuobjdump"])
+    ]
+    names = demangled([kernel["mangled"] for kernel in kernels], task["demangler"])
+    lines = [json.dumps({**kernel, "name": name}) for kernel, name in zip(kernels, names, strict=True)]
+    Path(task["answer"]).write_text("".join(f"{line}\n" for line in lines))
+
+
+def _read(path: Path, cuobjdump: str | None) -> Iterable[dict[str, Any]]:
+    if cuobjdump:
+        text = _output([cuobjdump, "-res-usage", str(path)], given="")
+        if found := list(parse_usage(text)):
+            return found
+    return read_cubins(path.read_bytes())
+
+
+def parse_usage(text: str) -> Iterator[dict[str, Any]]:
+    """The kernels in the output of `cuobjdump -res-usage`, in order. Lines of any other form say nothing."""
+    name = ""
+    for line in text.splitlines():
+        if match := _FUNCTION.match(line):
+            name = match["name"]
+            continue
+        used = {match["what"]: int(match["amount"]) for match in _USED.finditer(line)}
+        if name and used.keys() >= _ENTRIES:
+            yield {
+                "mangled": name,
+                "registers": used["REG"],
+                "stack_bytes": used["STACK"],
+                "local_bytes": used["LOCAL"],
+                "shared_bytes": used["SHARED"],
+            }
+            name = ""
+
+
+def demangled(names: Sequence[str], demangler: str | None) -> list[str]:
+    """The names as in the source, by `cu++filt` or `c++filt`; as they are where there is none, or it fails."""
+    if not (names and demangler):
+        return list(names)
+    said = _output([demangler], given="".join(f"{name}\n" for name in names)).splitlines()
+    return said if len(said) == len(names) else list(names)
+
+
+def _output(command: list[str], *, given: str) -> str:
+    try:
+        done = subprocess.run(
+            command, input=given, capture_output=True, text=True, errors="replace", timeout=_TOOL_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout
