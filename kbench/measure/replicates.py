@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kbench import stats
-from kbench.measure.backend import AnySide, Backend
+from kbench.machine.telemetry import PlacedReading
+from kbench.measure.backend import AnySide, Backend, Side
 from kbench.measure.sampling import Budget, in_step, samples_of, take_replicate, warm_up
 from kbench.measure.summary import Taken, log_ratios
 from kbench.measure.window import SOLUTION, TRUSTED_SIDE, Slack, bound_by_window
@@ -37,7 +38,15 @@ def take_samples(
     its follower raise.
     """
     samples: list[Sample] = []
+    readings: list[PlacedReading] = []
     verified, replicate = 0, 0
+
+    def visited(side: Side, block: int, position: int) -> None:
+        if (reading := backend.read()) is not None:
+            readings.append(
+                PlacedReading(replicate=replicate, block=block, position=position, side=side.name, reading=reading)
+            )
+
     while _goes_on(samples, replicate, effort, slack):
         progress(replicate, effort.replicates if replicate < effort.replicates else effort.most_replicates)
         order = list(names) if replicate % 2 == 0 else list(reversed(names))
@@ -45,13 +54,17 @@ def take_samples(
             paces = in_step({side.name: warm_up(side, budget, trusted=side.name != SOLUTION) for side in sides})
             pace = paces[SOLUTION]
             follower = backend.follow(sides, samples=samples_of(pace, budget), calls=pace.calls)
-            samples += take_replicate(replicate, sides, paces=paces, budget=budget, after=follower.after)
+            samples += take_replicate(
+                replicate, sides, paces=paces, budget=budget, after=follower.after, visited=visited
+            )
             verified += follower.verified
         replicate += 1
     bounded = bound_by_window(samples, slack)
     timed = sum(sample.calls for sample in bounded if sample.side == SOLUTION)
     deciding = stats.FIRST_REPLICATES if effort.most_replicates > effort.replicates else None
-    return Taken(samples=tuple(bounded), timed_calls=timed, verified_calls=verified, deciding=deciding)
+    return Taken(
+        samples=tuple(bounded), timed_calls=timed, verified_calls=verified, deciding=deciding, readings=tuple(readings)
+    )
 
 
 def _goes_on(samples: Sequence[Sample], taken: int, effort: Effort, slack: Slack) -> bool:
