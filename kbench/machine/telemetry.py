@@ -34,7 +34,7 @@ class NoGauge:
 
     def begin(self) -> None: ...
 
-    def read(self) -> None:
+    def read(self) -> Reading | None:
         return None
 
 

@@ -50,10 +50,13 @@ class FakeSide:
 
 
 def replicate(
-    sides: list[FakeSide], which: Budget, after: Callable[[FakeSide, int], None] | None = None
+    sides: list[FakeSide],
+    which: Budget,
+    after: Callable[[FakeSide, int], None] = lambda *_: None,
+    visited: Callable[[FakeSide, int, int], None] = lambda *_: None,
 ) -> list[Sample]:
     paces = {side.name: warm_up(side, which, trusted=False) for side in sides}
-    return take_replicate(7, sides, paces=paces, budget=which, after=after or (lambda *_: None))
+    return take_replicate(7, sides, paces=paces, budget=which, after=after, visited=visited)
 
 
 def test_two_sides_are_visited_abba_in_every_block() -> None:
@@ -111,6 +114,22 @@ def test_the_look_at_an_output_follows_its_own_sample_and_numbers_it() -> None:
         own = [(number, calls) for looked_at, number, calls in looked if looked_at == name]
         assert [number for number, _ in own] == list(range(len(own)))
         assert len({calls for _, calls in own}) == len(own)
+
+
+def test_a_visit_ends_after_its_last_sample_and_before_the_side_rests() -> None:
+    journal: list[str] = []
+    sides = [FakeSide(name, journal=journal) for name in "ab"]
+
+    def visited(side: FakeSide, block: int, position: int) -> None:
+        journal.append(f"{side.name} visited {block}.{position}")
+
+    samples = replicate(sides, budget(min_samples=4), visited=visited)
+    visits = list(dict.fromkeys((s.side, s.block, s.position) for s in samples))
+    assert [entry for entry in journal if "visited" in entry] == [f"{a} visited {b}.{c}" for a, b, c in visits]
+    for number, entry in enumerate(journal):
+        if "visited" in entry:
+            assert journal[number - 3 : number] == [entry[0]] * 3
+            assert journal[number + 1] == f"{entry[0]} rests"
 
 
 def test_the_number_of_samples_is_known_beforehand() -> None:
