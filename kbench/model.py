@@ -228,6 +228,8 @@ class Record:
     isolation: Mapping[str, str] = field(default_factory=dict)
     """Layer name to `on`, or `off: why`."""
     flags: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+    """What spoiled the measurement and what can be done about it, a sentence each."""
     cases_left_out: tuple[str, ...] = ()
     """Case families that this problem cannot be asked: `case_not_possible:NAME`, `case_not_finite:NAME`."""
     replicates: int = 0
@@ -274,7 +276,7 @@ class Record:
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
                 raise ValueError(f"field {name!r} is not a number")
         known["status"] = Status(known["status"])
-        for name in ("flags", "cases_left_out", "replicate_log_ratios"):
+        for name in ("flags", "advice", "cases_left_out", "replicate_log_ratios"):
             known[name] = tuple(known.get(name, ()))
         return cls(**known)
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from kbench.machine.reading import Reading
+from kbench.machine.telemetry import PlacedReading
 from kbench.model import Record, Sample, Status
 from kbench.stats import speedup_estimate
 from kbench.store.runs import LoadedRun
@@ -52,6 +54,11 @@ def make_sample(**fields: Any) -> Sample:
         time_ns=1e6,
     )  # fmt: skip
     return dataclasses.replace(basis, **fields)
+
+
+def make_reading(**figures: Any) -> PlacedReading:
+    basis: dict[str, Any] = {"sm_clock_mhz": 1980, "reasons": ("sw_power_cap",)}
+    return PlacedReading(replicate=0, block=0, position=0, side="solution", reading=Reading(**(basis | figures)))
 
 
 def make_run(records: Iterable[Record], path: str = "results/run", **fields: Any) -> LoadedRun:

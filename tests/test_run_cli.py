@@ -138,6 +138,7 @@ def test_the_run_directory_is_complete(finished: tuple[Project, int, CliProcess]
     out = finished[0].root / "out"
     for name in ("run.yaml", "records.jsonl", "samples.jsonl", "speedups.csv", "speedups.md"):
         assert (out / name).stat().st_size > 0, name
+    assert (out / "telemetry.jsonl").is_file()  # so short a run may have nothing to say in it
     assert (out / "sources" / "scale" / "a.py").read_text() == HONEST
     assert (out / "sources" / "scale.problem.py").read_text() == PROBLEM
     header = (out / "run.yaml").read_text()

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from kbench.config import load_options
 from kbench.errors import EXIT_OK, EXIT_UNDECIDED, KbenchError
+from kbench.machine import gpu_gauge
 from kbench.machine.diagnose import Check, State, Storage, can_run, diagnose
 from kbench.machine.inventory import free_memory_gb, take_inventory
 
@@ -32,7 +33,9 @@ def doctor_command(context: click.Context, as_json: bool) -> None:
     else 3.
     """
     options = load_options({}, os.environ, Path.cwd()).options
-    checks = diagnose(take_inventory(), _look_at_storage(options.cache_dir), _probe_layers())
+    inventory = take_inventory()
+    untold = gpu_gauge.untold(inventory.gpus[0].uuid) if inventory.gpus else None
+    checks = diagnose(inventory, _look_at_storage(options.cache_dir), _probe_layers(), untold=untold)
     if as_json:
         checks_json = [dataclasses.asdict(check) for check in checks]
         click.echo(json.dumps({"can_run": can_run(checks), "checks": checks_json}, indent=2))

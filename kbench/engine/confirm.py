@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from kbench import stats
 from kbench.config import RunOptions
 from kbench.engine.events import Listener
+from kbench.engine.gauge import watching
 from kbench.engine.lock import timing_lock
 from kbench.engine.run import Prepared, prepare, settings_of, staffed
 from kbench.model import Record, Status
@@ -84,7 +85,7 @@ def _measured(
 ) -> list[dict[Key, Record]]:
     """For each side, its pairs' records, each over all rounds."""
     options = sides[0].options
-    with staffed(sides[0], listener, also_hidden=hidden) as (hiring, room):
+    with staffed(sides[0], listener, also_hidden=hidden) as (hiring, room), watching(sides[0].gpu) as gauge:
         from kbench.engine.pipeline import build_all
 
         def log_path(pair: str, name: str) -> Path:
@@ -93,7 +94,7 @@ def _measured(
             return path
 
         settings = settings_of(
-            options, hiring, room, environment_key="confirm", log_path=log_path, stage=lambda *_: None
+            options, hiring, room, environment_key="confirm", log_path=log_path, stage=lambda *_: None, gauge=gauge,
         )
         built = [
             {
@@ -122,7 +123,7 @@ def _in_turn(
             job, build = pair[side]
             early = settled(job) or build.failure
             if early is None:
-                record, _ = run_pair(job, build, settings)
+                record, *_ = run_pair(job, build, settings)
             else:
                 record = make_record(job, build, early, settings.environment_key)
             taken[side].append(record)
@@ -147,5 +148,6 @@ def over_rounds(records: Sequence[Record]) -> Record:
         time_ms=statistics.median(r.time_ms for r in records if r.time_ms is not None),
         reference_ms=statistics.median(r.reference_ms for r in records if r.reference_ms is not None),
         flags=tuple(dict.fromkeys(flag for record in records for flag in record.flags)),
+        advice=next((record.advice for record in records if record.advice), ()),
         timed_calls=sum(r.timed_calls for r in records), verified_calls=sum(r.verified_calls for r in records),
     )  # fmt: skip

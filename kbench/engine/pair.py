@@ -22,11 +22,13 @@ from kbench.judge.judging import Question, ask_first, further_questions, judge
 from kbench.judge.oracle import run_reference, same_bytes
 from kbench.judge.reference import Reference
 from kbench.judge.stream import Stream
+from kbench.machine.telemetry import Gauge, NoGauge, PlacedReading
 from kbench.measure import physics
 from kbench.measure.checks import TimedOutputWrong
 from kbench.measure.live import BaselineFailed, Bench, Disturbed, LiveBackend, SideSpec
 from kbench.measure.replicates import Effort, take_samples
 from kbench.measure.sampling import Budget
+from kbench.measure.spoiled import advise
 from kbench.measure.summary import summarise
 from kbench.measure.window import CPU_SLACK, CUDA_SLACK, SOLUTION
 from kbench.model import Device, Job, Measurement, Record, Sample, Status, Verdict
@@ -56,6 +58,8 @@ class Settings:
     log_path: Callable[[str, str], Path]
     stage: Callable[[str, str], None]
     sanitize: bool = False
+    gauge: Gauge = field(default_factory=NoGauge)
+    """Read between the timed calls."""
 
 
 @dataclass
@@ -67,6 +71,8 @@ class _Findings:
     log_ratios: tuple[float, ...] = ()
     isolation: Mapping[str, str] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
+    advice: tuple[str, ...] = ()
+    readings: tuple[PlacedReading, ...] = ()
     left_out: list[str] = field(default_factory=list)
     judge_s: float | None = None
 
@@ -76,7 +82,11 @@ def torch_device(job: Job) -> torch.device:
     return torch.device("cpu") if job.device is Device.CPU else torch.device("cuda:0")
 
 
-def run_pair(job: Job, build: Build, settings: Settings) -> tuple[Record, tuple[Sample, ...]]:
+Outcome = tuple[Record, tuple[Sample, ...], tuple[PlacedReading, ...]]
+"""A pair's record, its samples, and the device's telemetry meanwhile. Both are empty where nothing was timed."""
+
+
+def run_pair(job: Job, build: Build, settings: Settings) -> Outcome:
     """Judge and measure one built solution. Every failure is a record, but for a device that fails under the judge
     itself: nothing more can be done with it in this process. Raises InfraError then, and whatever interrupts.
     """
@@ -89,7 +99,7 @@ def run_pair(job: Job, build: Build, settings: Settings) -> tuple[Record, tuple[
         ) from error  # fmt: skip
 
 
-def _run_pair(job: Job, build: Build, settings: Settings) -> tuple[Record, tuple[Sample, ...]]:
+def _run_pair(job: Job, build: Build, settings: Settings) -> Outcome:
     findings = _Findings(Verdict(status=Status.INFRA_ERROR, reason="unfinished"))
     try:
         _examine(job, build, settings, findings)
@@ -112,7 +122,8 @@ def _run_pair(job: Job, build: Build, settings: Settings) -> tuple[Record, tuple
     finally:
         _release_memory()
     samples = findings.measurement.samples if findings.measurement else ()
-    return make_record(job, build, findings.verdict, settings.environment_key, findings=findings), samples
+    record = make_record(job, build, findings.verdict, settings.environment_key, findings=findings)
+    return record, samples, findings.readings
 
 
 def _examine(job: Job, build: Build, settings: Settings, findings: _Findings) -> None:
@@ -178,8 +189,8 @@ def _measure(job: Job, build: Build, settings: Settings, bench: Bench, findings:
 
     try:
         taken = take_samples(
-            LiveBackend(bench, specs), [spec.name for spec in specs], effort=settings.effort, progress=progress,
-            budget=_budget(settings, bench.desk, bench.reference.device),
+            LiveBackend(bench, specs, settings.gauge), [spec.name for spec in specs], effort=settings.effort,
+            progress=progress, budget=_budget(settings, bench.desk, bench.reference.device),
             slack=CPU_SLACK if job.device is Device.CPU else CUDA_SLACK,
         )  # fmt: skip
     except WorkerFailed as failed:
@@ -190,7 +201,10 @@ def _measure(job: Job, build: Build, settings: Settings, bench: Bench, findings:
         return
     floor = _floor(bench)
     measurement, findings.log_ratios = summarise(taken, baselines=settings.baselines, floor=floor)
-    findings.flags += measurement.flags
+    findings.readings = taken.readings
+    spoiled = advise([placed.reading for placed in taken.readings])
+    findings.flags += [*measurement.flags, *dict.fromkeys(advice.flag for advice in spoiled)]
+    findings.advice = tuple(advice.sentence for advice in spoiled)
     if measurement.host[SOLUTION].get("enqueue_ms", 0.0) > measurement.time_ms:
         findings.flags.append("launch_bound")
     declared = bool(job.problem.floor)
@@ -304,6 +318,7 @@ def make_record(
         judge_s=findings.judge_s if findings else None,
         isolation=dict(findings.isolation) if findings else {},
         flags=tuple(findings.flags) if findings else (),
+        advice=findings.advice if findings else (),
         cases_left_out=tuple(findings.left_out) if findings else (),
         problem_sha=job.problem.sha,
         solution_sha=job.solution.sha,

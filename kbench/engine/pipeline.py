@@ -45,8 +45,7 @@ def run_jobs(
             listener.ended(store.append(record))
     for job, its_build in built:
         if its_build.failure is None:
-            record, samples = run_pair(job, its_build, settings)
-            listener.ended(store.append(record, samples))
+            listener.ended(store.append(*run_pair(job, its_build, settings)))
 
 
 def settled(job: Job) -> Verdict | None:

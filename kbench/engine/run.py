@@ -17,6 +17,7 @@ from kbench.build.cache import BuildCache
 from kbench.build.toolchain import Toolchain, detect
 from kbench.config import RunOptions
 from kbench.engine.events import Listener
+from kbench.engine.gauge import watching
 from kbench.engine.lock import timing_lock
 from kbench.errors import InfraError, NothingToDo, UsageError
 from kbench.machine.environment import Available, describe, probe, resolve_device
@@ -31,6 +32,7 @@ from kbench.store.writer import RunStore
 if TYPE_CHECKING:
     from kbench.build.service import Build, BuildRoom
     from kbench.engine.pair import Settings
+    from kbench.machine.telemetry import Gauge
     from kbench.remote.hire import Hiring
 
 _FIXED_BY_RUN = (
@@ -145,12 +147,12 @@ def _execute_jobs(prepared: Prepared, store: RunStore, listener: Listener) -> No
         store.save_problem_source(job.problem.id, job.problem.path)
         if job.problem.sidecar is not None:
             store.save_sidecar(job.problem.id, job.problem.sidecar)
-    with staffed(prepared, listener, also_hidden=[store.path]) as (hiring, room):
+    with staffed(prepared, listener, also_hidden=[store.path]) as (hiring, room), watching(prepared.gpu) as gauge:
         from kbench.engine.pipeline import run_jobs
 
         settings = settings_of(
             options, hiring, room, environment_key=str(store.environment.get("key", "")),
-            log_path=store.log_path, stage=listener.stage,
+            log_path=store.log_path, stage=listener.stage, gauge=gauge,
         )  # fmt: skip
         run_jobs(prepared.jobs, store=store, room=room, settings=settings, workers=options.jobs, listener=listener)
 
@@ -163,6 +165,7 @@ def settings_of(
     environment_key: str,
     log_path: Callable[[str, str], Path],
     stage: Callable[[str, str], None],
+    gauge: Gauge,
 ) -> Settings:
     """How the pairs of a run with these options are judged and measured."""
     from kbench.engine.pair import Settings
@@ -182,6 +185,7 @@ def settings_of(
         log_path=log_path,
         stage=stage,
         sanitize=options.sanitize,
+        gauge=gauge,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kbench.machine.inventory import Inventory
@@ -61,8 +61,13 @@ class Storage:
     free_memory_gb: float | None
 
 
-def diagnose(inventory: Inventory, storage: Storage, layers: Mapping[str, str]) -> tuple[Check, ...]:
-    """Every check, in the order of the table. `layers`: each isolation layer's `on`, `off: why`, `not needed: why`."""
+def diagnose(
+    inventory: Inventory, storage: Storage, layers: Mapping[str, str], *, untold: Sequence[str] | None = None
+) -> tuple[Check, ...]:
+    """Every check, in the order of the table. `layers`: each isolation layer's `on`, `off: why`, `not needed: why`.
+
+    `untold`: the figures that NVML does not give of the first GPU; None: it gives none.
+    """
     return (
         _python(inventory),
         _torch(inventory),
@@ -70,6 +75,7 @@ def diagnose(inventory: Inventory, storage: Storage, layers: Mapping[str, str]) 
         _ninja(inventory),
         _nvcc(inventory),
         _gpu(inventory),
+        *(_telemetry(untold) for _ in inventory.gpus[:1]),
         *_storage(storage),
         *(_layer(name, state) for name, state in layers.items()),
     )
@@ -159,6 +165,16 @@ def _gpu(inventory: Inventory) -> Check:
     return Check(
         name="GPU", state=State.MISSING, detail=detail, fix="install the NVIDIA driver, if there is a GPU"
     )
+
+
+def _telemetry(untold: Sequence[str] | None) -> Check:
+    what = "clocks, power, temperature and throttle reasons"
+    if untold is not None and not untold:
+        return Check(name="telemetry", state=State.OK, detail=f"NVML gives {what}")
+    given = "NVML gives nothing" if untold is None else f"NVML gives no {', '.join(untold)}"
+    fix = "install the driver's libnvidia-ml.so.1; a container needs NVIDIA_DRIVER_CAPABILITIES=compute,utility"
+    detail = f"{given}: runs cannot say what of it spoiled a time"
+    return Check(name="telemetry", state=State.DEGRADED, detail=detail, fix=fix)
 
 
 def _storage(storage: Storage) -> Iterable[Check]:

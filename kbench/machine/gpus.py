@@ -30,8 +30,8 @@ class _NvmlMemory(ctypes.Structure):
     _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
 
 
-class _NvmlError(Exception):
-    pass
+class NvmlError(Exception):
+    """A function of NVML has answered with an error's code."""
 
 
 def find_gpus(env: Mapping[str, str]) -> tuple[tuple[Gpu, ...], int]:
@@ -73,33 +73,40 @@ def see_only(gpu: Gpu, env: MutableMapping[str, str]) -> None:
 
 def _from_nvml() -> tuple[Gpu, ...] | None:
     """The driver's own list, or None where there is no driver that answers."""
-    try:
-        library = ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
+    library = load_nvml()
+    if library is None:
         return None
     try:
         return read_nvml(library)
-    except (_NvmlError, AttributeError):  # AttributeError: a driver without one of these functions
+    except (NvmlError, AttributeError):  # AttributeError: a driver without one of these functions
+        return None
+
+
+def load_nvml() -> Any | None:
+    """The driver's library, or None where there is none."""
+    try:
+        return ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
         return None
 
 
 def read_nvml(library: Any) -> tuple[Gpu, ...]:
     """List the GPUs through a loaded NVML library."""
-    _call(library.nvmlInit_v2)
+    call_nvml(library.nvmlInit_v2)
     try:
         count = ctypes.c_uint()
-        _call(library.nvmlDeviceGetCount_v2, ctypes.byref(count))
+        call_nvml(library.nvmlDeviceGetCount_v2, ctypes.byref(count))
         driver = _text(library.nvmlSystemGetDriverVersion)
         return tuple(_nvml_gpu(library, index, driver) for index in range(count.value))
     finally:
-        with contextlib.suppress(_NvmlError):
-            _call(library.nvmlShutdown)
+        with contextlib.suppress(NvmlError):
+            call_nvml(library.nvmlShutdown)
 
 
 def _nvml_gpu(library: Any, index: int, driver: str) -> Gpu:
     handle, memory = ctypes.c_void_p(), _NvmlMemory()
-    _call(library.nvmlDeviceGetHandleByIndex_v2, ctypes.c_uint(index), ctypes.byref(handle))
-    _call(library.nvmlDeviceGetMemoryInfo, handle, ctypes.byref(memory))
+    call_nvml(library.nvmlDeviceGetHandleByIndex_v2, ctypes.c_uint(index), ctypes.byref(handle))
+    call_nvml(library.nvmlDeviceGetMemoryInfo, handle, ctypes.byref(memory))
     return Gpu(
         name=_text(library.nvmlDeviceGetName, handle),
         driver=driver,
@@ -110,14 +117,15 @@ def _nvml_gpu(library: Any, index: int, driver: str) -> Gpu:
 
 def _text(function: Any, *arguments: Any) -> str:
     buffer = ctypes.create_string_buffer(_TEXT_BYTES)
-    _call(function, *arguments, buffer, ctypes.c_uint(_TEXT_BYTES))
+    call_nvml(function, *arguments, buffer, ctypes.c_uint(_TEXT_BYTES))
     return buffer.value.decode(errors="replace")
 
 
-def _call(function: Any, *arguments: Any) -> None:
+def call_nvml(function: Any, *arguments: Any) -> None:
+    """Call one function of NVML. Raises NvmlError."""
     code = function(*arguments)
     if code != 0:
-        raise _NvmlError(code)
+        raise NvmlError(code)
 
 
 def _from_smi(env: Mapping[str, str]) -> tuple[Gpu, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
+from kbench.machine.reading import Reading
 from kbench.model import Timed
 
 
@@ -49,4 +50,8 @@ class Backend(Protocol[AnySide]):
 
     def follow(self, sides: Sequence[AnySide], *, samples: int, calls: int) -> Follower[AnySide]:
         """Someone to follow a replicate in which the solution gives `samples` samples of `calls` calls."""
+        ...
+
+    def read(self) -> Reading | None:
+        """How the device stands now; None where that cannot be told. Never asked for while a side is timed."""
         ...

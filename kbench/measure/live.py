@@ -16,6 +16,8 @@ from kbench.judge.desk import Desk
 from kbench.judge.judging import Question
 from kbench.judge.reference import Drawn, Reference
 from kbench.judge.stream import Stream
+from kbench.machine.reading import Reading
+from kbench.machine.telemetry import Gauge
 from kbench.measure.checks import Checks
 from kbench.measure.window import SOLUTION
 from kbench.model import Status, Timed, Verdict
@@ -115,8 +117,9 @@ def _one_thread() -> Iterator[None]:
 class LiveBackend:
     """Hires workers for one pair."""
 
-    def __init__(self, bench: Bench, specs: Sequence[SideSpec]) -> None:
+    def __init__(self, bench: Bench, specs: Sequence[SideSpec], gauge: Gauge) -> None:
         self._bench = bench
+        self._gauge = gauge
         self._specs = {spec.name: spec for spec in specs}
         self._question = bench.question
 
@@ -139,7 +142,11 @@ class LiveBackend:
             bench.reference, bench.stream, bench.seeds, self._question,
             samples=samples, calls=calls, sides=sides, history=bench.history,
         )  # fmt: skip
+        self._gauge.begin()
         return Guard(checks, self._keep)
+
+    def read(self) -> Reading | None:
+        return self._gauge.read()
 
     def _keep(self, question: Question) -> None:
         """The next replicate begins with the parameters that this one has changed to."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kbench import stats
+from kbench.machine.telemetry import PlacedReading
 from kbench.measure.window import SOLUTION, TRUSTED_SIDE, flags_of
 from kbench.model import Estimate, Measurement, Sample
 
@@ -22,6 +23,8 @@ class Taken:
     verified_calls: int
     deciding: int | None = None
     """So many first replicates decided how many there were to be; None: that was fixed beforehand."""
+    readings: tuple[PlacedReading, ...] = ()
+    """Of the device, at the end of every visit."""
 
 
 def summarise(taken: Taken, *, baselines: Sequence[str], floor: float | None) -> tuple[Measurement, tuple[float, ...]]:

@@ -118,9 +118,12 @@ def failures(records: Iterable[Record], *, lines: int, width: int) -> list[Failu
 
 
 def flagged(records: Iterable[Record]) -> list[str]:
-    """One line for each correct pair with flags, which the table marks with an asterisk."""
+    """One line for each correct pair with flags, which the table marks with an asterisk, and what is advised of it."""
     return [
-        f"* {one_line(record.id)}: {', '.join(one_line(flag) for flag in record.flags)}"
+        "; ".join([
+            f"* {one_line(record.id)}: {', '.join(one_line(flag) for flag in record.flags)}",
+            *(one_line(sentence) for sentence in record.advice),
+        ])
         for record in records
         if record.flags and record.status is Status.CORRECT
     ]

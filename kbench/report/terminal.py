@@ -85,6 +85,8 @@ def record_view(
     if record.message:
         parts.append(Padding(Text(clean(record.message).strip("\n")), (0, 0, 0, 2), expand=False))
     parts += [Text(""), _facts([*tables.record_facts(record), *((name, one_line(path)) for name, path in files)])]
+    if record.advice:
+        parts += [Text(""), Text("advice", style="bold"), *_indented(one_line(sentence) for sentence in record.advice)]
     if record.evidence:
         parts += [Text(""), Text("evidence", style="bold"), *_indented(tables.evidence_lines(record))]
     for name, content in (logs or {}).items():

@@ -44,7 +44,7 @@ def _set_aside(path: Path, line: Line) -> Path:
 
 
 def drop_orphans(path: Path, pairs: Container[tuple[object, object]]) -> int:
-    """Keep only the samples of `pairs`, those with a record; a kill cut the others short.
+    """Keep only the samples, or readings, of `pairs`, those with a record; a kill cut the others short.
 
     Returns how many were dropped. Raises UsageError for a line that is not JSON, StoreError as `mend_end`.
     """
@@ -63,7 +63,7 @@ def _kept(path: Path, pairs: Container[tuple[object, object]]) -> Iterator[bytes
 def _belongs(line: Line, path: Path, pairs: Container[tuple[object, object]]) -> bool:
     if line.value is None:
         raise UsageError(
-            "a sample cannot be read", where=f"{path}:{line.number}", why=line.problem,
+            "a line cannot be read", where=f"{path}:{line.number}", why=line.problem,
             hint="remove that line, or take the file from a backup",
         )  # fmt: skip
     return (line.value.get("problem"), line.value.get("solution")) in pairs

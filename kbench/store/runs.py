@@ -18,6 +18,7 @@ from kbench.store.jsonl import Line, read_lines
 RUN_FILE = "run.yaml"
 RECORDS_FILE = "records.jsonl"
 SAMPLES_FILE = "samples.jsonl"
+TELEMETRY_FILE = "telemetry.jsonl"
 
 Key = tuple[str, str]
 """(problem id, solution name)"""
@@ -27,7 +28,7 @@ _POSITIVE = ("speedup", "time_ms", "reference_ms")
 _TYPES: tuple[tuple[tuple[str, ...], type, str], ...] = (
     (("reason", "message", "problem_sha", "solution_sha", "environment_key"), str, "text"),
     (("evidence", "baselines", "isolation"), dict, "an object"),
-    (("flags", "replicate_log_ratios"), list, "a list"),
+    (("flags", "advice", "replicate_log_ratios"), list, "a list"),
     (("schema_version", "replicates", "verified_calls"), int, "a whole number"),
 )
 
@@ -167,8 +168,9 @@ def _check_types(data: Mapping[str, Any]) -> None:
         for name in names:
             if name in data and not isinstance(data[name], kind):
                 raise ValueError(f"field {name!r} is not {word}")
-    if not all(isinstance(flag, str) for flag in data.get("flags", ())):
-        raise ValueError("field 'flags' holds something that is not text")
+    for name in ("flags", "advice"):
+        if not all(isinstance(text, str) for text in data.get(name, ())):
+            raise ValueError(f"field {name!r} holds something that is not text")
     if not all(_is_finite(value) for value in data.get("replicate_log_ratios", ())):
         raise ValueError("field 'replicate_log_ratios' holds something that is not a finite number")
     deciding = data.get("deciding_replicates")

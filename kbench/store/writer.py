@@ -3,12 +3,13 @@
     run.yaml        environment, options, versions
     records.jsonl   one line a pair, appended and synced as each ends
     samples.jsonl   the raw samples of each pair, written before its record
+    telemetry.jsonl the device's state after each visit (`kbench.machine.reading`), likewise
     speedups.csv, speedups.md
     logs/<solution id>/<name>.log
     sources/<solution id>.py, sources/<problem id>.problem.py, sources/<problem id>.problem.yaml
     .lock           held while a process writes here
 
-A pair counts once its record line is whole: samples without a record are dropped on resume.
+A pair counts once its record line is whole: samples and readings without a record are dropped on resume.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any, Self
 
 import kbench
 from kbench.errors import StoreError, UsageError
+from kbench.machine.telemetry import PlacedReading
 from kbench.model import SCHEMA_VERSION, Record, Sample
 from kbench.store.jsonl import Appender, cannot_write, encode_line, plain, read_lines, write_all, write_atomically
 from kbench.store.repair import drop_orphans, mend_end
@@ -30,6 +32,7 @@ from kbench.store.runs import (
     RECORDS_FILE,
     RUN_FILE,
     SAMPLES_FILE,
+    TELEMETRY_FILE,
     Key,
     LoadedRun,
     load_run,
@@ -41,6 +44,8 @@ from kbench.store.runs import (
 __all__ = ["LoadedRun", "RunStore", "load_run", "log_files", "problem_source", "solution_source"]
 
 LOCK_FILE = ".lock"
+_EVIDENCE = (SAMPLES_FILE, TELEMETRY_FILE)
+"""What belongs to a record and is written before it."""
 
 
 class RunStore:
@@ -53,11 +58,12 @@ class RunStore:
         self.records = records
         """In the order they ended."""
         self._lock, self._owner = lock, os.getpid()
-        self._records_file = Appender(path / RECORDS_FILE)
+        self._files: dict[str, Appender] = {}
         try:
-            self._samples_file = Appender(path / SAMPLES_FILE)
+            for name in (*_EVIDENCE, RECORDS_FILE):
+                self._files[name] = Appender(path / name)
         except StoreError:
-            self._records_file.close()
+            self._close_files()
             raise
 
     @classmethod
@@ -110,15 +116,18 @@ class RunStore:
             for line in read_lines(records_path):
                 record = record_of(line, records_path)
                 records.setdefault(record.key, record)
-            mend_end(path / SAMPLES_FILE)
-            drop_orphans(path / SAMPLES_FILE, records)
+            for name in _EVIDENCE:
+                mend_end(path / name)
+                drop_orphans(path / name, records)
             return cls(path, lock, header, records)
         except BaseException:
             os.close(lock)
             raise
 
-    def append(self, record: Record, samples: Sequence[Sample] = ()) -> Record:
-        """Write a pair's samples, then its record, and have the disk hold both before returning.
+    def append(
+        self, record: Record, samples: Sequence[Sample] = (), readings: Sequence[PlacedReading] = ()
+    ) -> Record:
+        """Write a pair's samples and readings, then its record, and have the disk hold both before returning.
 
         Returns the record as it can be read back: numbers that are not finite are gone (no file holds them).
         Raises StoreError where the pair has a record already or the disk refuses; nothing half-written stays.
@@ -130,18 +139,22 @@ class RunStore:
             kept = parse_record(data)
         except (ValueError, TypeError) as error:
             raise StoreError("a record cannot be stored", where=record.id, why=str(error)) from error
-        before = self._samples_file.length, self._records_file.length
+        owner = {"problem": record.problem, "solution": record.solution}
+        lines = {
+            SAMPLES_FILE: [owner | plain(sample) for sample in samples],
+            TELEMETRY_FILE: [owner | plain(reading.to_json()) for reading in readings],
+            RECORDS_FILE: [data],
+        }
+        before = {name: file.length for name, file in self._files.items()}
         try:
-            for sample in samples:
-                owner = {"problem": record.problem, "solution": record.solution}
-                self._samples_file.write_line(encode_line(owner | plain(sample)))
-            if samples:
-                self._samples_file.sync()
-            self._records_file.write_line(encode_line(data))
-            self._records_file.sync()
+            for name, values in lines.items():
+                for value in values:
+                    self._files[name].write_line(encode_line(value))
+                if values:
+                    self._files[name].sync()
         except BaseException:
-            self._samples_file.cut_back(before[0])
-            self._records_file.cut_back(before[1])
+            for name, file in self._files.items():
+                file.cut_back(before[name])
             raise
         self.records[record.key] = kept
         return kept
@@ -180,8 +193,7 @@ class RunStore:
 
     def close(self) -> None:
         """Release the directory. A second call does nothing."""
-        self._records_file.close()
-        self._samples_file.close()
+        self._close_files()
         if self._lock >= 0:
             # Unlocking, unlike closing, also works where a forked child still shares the descriptor; such a child
             # that unwinds through here itself must not take the lock from its parent.
@@ -189,6 +201,10 @@ class RunStore:
                 fcntl.flock(self._lock, fcntl.LOCK_UN)
             os.close(self._lock)
             self._lock = -1
+
+    def _close_files(self) -> None:
+        for file in self._files.values():
+            file.close()
 
     def __enter__(self) -> Self:
         return self

@@ -26,6 +26,12 @@ def test_rounds_are_one_record_with_all_their_replicates() -> None:
     assert (record.replicates, record.time_ms, record.verified_calls) == (3, 2.0, 15)
 
 
+def test_rounds_that_were_all_spoiled_give_their_advice_once() -> None:
+    rounds = [make_record(flags=flags, advice=said) for flags, said in (((), ()), (("a",), ("1",)), (("b",), ("2",)))]
+    record = over_rounds(rounds)
+    assert (record.flags, record.advice) == (("a", "b"), ("1",))
+
+
 def test_one_round_that_fails_is_what_counts() -> None:
     wrong = make_record(status=Status.INCORRECT, reason="values")
     assert over_rounds([make_record(), wrong, make_record()]) is wrong

@@ -23,7 +23,7 @@ def check(name: str, *, layers: dict[str, str] | None = None, **changes: Any) ->
 
 
 def test_a_machine_with_everything_is_ok() -> None:
-    checks = diagnose(TWO_GPUS, STORAGE, {"network": "on", "uid": "on"})
+    checks = diagnose(TWO_GPUS, STORAGE, {"network": "on", "uid": "on"}, untold=())
     assert {c.state for c in checks} == {State.OK}
     assert not any(c.fix for c in checks)
     assert can_run(checks)
@@ -105,3 +105,23 @@ def test_a_layer_that_is_not_needed_needs_no_fix() -> None:
 
 def test_a_version_that_is_none_is_too_old() -> None:
     assert check("torch", torch=TorchBuild(version="unknown", cuda=None)).state is State.MISSING
+
+
+@pytest.mark.parametrize(
+    ("untold", "state", "detail"),
+    [
+        ((), State.OK, "NVML gives clocks, power, temperature and throttle reasons"),
+        (("power", "throttle reasons"), State.DEGRADED, "NVML gives no power, throttle reasons: "),
+        (None, State.DEGRADED, "NVML gives nothing: "),
+    ],
+)
+def test_the_telemetry_of_a_gpu(untold: tuple[str, ...] | None, state: State, detail: str) -> None:
+    (found,) = (c for c in diagnose(TWO_GPUS, STORAGE, {}, untold=untold) if c.name == "telemetry")
+    assert found.state is state
+    assert found.detail.startswith(detail)
+    assert bool(found.fix) == (state is not State.OK)
+
+
+def test_without_a_gpu_there_is_no_telemetry_to_miss() -> None:
+    without = dataclasses.replace(TWO_GPUS, gpus=())
+    assert "telemetry" not in {c.name for c in diagnose(without, STORAGE, {})}

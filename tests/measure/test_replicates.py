@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from kbench import stats
+from kbench.machine.reading import Reading
 from kbench.measure.replicates import Effort, take_samples
 from kbench.measure.summary import Taken, log_ratios, summarise
 from kbench.measure.window import CUDA_SLACK
@@ -49,6 +50,9 @@ class FakeBackend:
     present: int = 0
     announced: list[int] = field(default_factory=list)
     followers: list[FakeFollower] = field(default_factory=list)
+    temperature_c: int | None = 40
+    """What every reading says; None: nothing can be read."""
+    read_while_present: list[int] = field(default_factory=list)
 
     @contextlib.contextmanager
     def staffed(self, names: Sequence[str]) -> Iterator[list[FakeSide]]:
@@ -65,6 +69,10 @@ class FakeBackend:
         self.announced.append(samples)
         self.followers.append(FakeFollower(self.refuse))
         return self.followers[-1]
+
+    def read(self) -> Reading | None:
+        self.read_while_present.append(self.present)
+        return None if self.temperature_c is None else Reading(temperature_c=self.temperature_c)
 
 
 def steady(side: str, _: int) -> float:
@@ -146,3 +154,18 @@ def test_the_figures_are_those_of_the_clocks() -> None:
     measured, logs = summarise(taken(FakeBackend(steady)), baselines=(EAGER,), floor=None)
     assert logs == pytest.approx([math.log(2)] * 5)
     assert (measured.reference_ms, measured.time_ms) == (2.0, 1.0)
+
+
+def test_the_device_is_read_after_every_visit_and_the_reading_names_it() -> None:
+    backend = FakeBackend(steady)
+    result = taken(backend)
+    visits = list(dict.fromkeys((s.replicate, s.block, s.position, s.side) for s in result.samples))
+    assert [(p.replicate, p.block, p.position, p.side) for p in result.readings] == visits
+    assert {p.reading for p in result.readings} == {Reading(temperature_c=40)}
+    assert backend.read_while_present == [1] * len(visits)
+
+
+def test_a_device_of_which_nothing_can_be_read_leaves_no_readings() -> None:
+    backend = FakeBackend(steady, temperature_c=None)
+    assert taken(backend).readings == ()
+    assert backend.read_while_present

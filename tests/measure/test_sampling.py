@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kbench.measure.sampling import Budget, Pace, Replicate, samples_of, take_replicate, warm_up
+from kbench.measure.sampling import Budget, Pace, samples_of, take_replicate, warm_up
 from kbench.model import Sample, Timed
 
 
@@ -52,19 +52,14 @@ class FakeSide:
 
 
 def replicate(
-    sides: list[FakeSide], which: Budget, after: Callable[[FakeSide, int], None] | None = None
+    sides: list[FakeSide],
+    which: Budget,
+    after: Callable[[FakeSide, int], None] = lambda *_: None,
+    visited: Callable[[FakeSide, int, int], None] = lambda *_: None,
 ) -> list[Sample]:
     paces = {side.name: warm_up(side, which, trusted=False) for side in sides}
-    return list(taken(sides, paces, which, after).samples)
-
-
-def taken(
-    sides: list[FakeSide],
-    paces: dict[str, Pace],
-    which: Budget,
-    after: Callable[[FakeSide, int], None] | None = None,
-) -> Replicate:
-    return take_replicate(7, sides, paces=paces, budget=which, after=after or (lambda *_: None))
+    found = take_replicate(7, sides, paces=paces, budget=which, after=after, visited=visited)
+    return list(found.samples)
 
 
 def test_two_sides_are_visited_abba_in_every_block() -> None:
@@ -124,6 +119,22 @@ def test_the_look_at_an_output_follows_its_own_sample_and_numbers_it() -> None:
         assert len({calls for _, calls in own}) == len(own)
 
 
+def test_a_visit_ends_after_its_last_sample_and_before_the_side_rests() -> None:
+    journal: list[str] = []
+    sides = [FakeSide(name, journal=journal) for name in "ab"]
+
+    def visited(side: FakeSide, block: int, position: int) -> None:
+        journal.append(f"{side.name} visited {block}.{position}")
+
+    samples = replicate(sides, budget(min_samples=4), visited=visited)
+    visits = list(dict.fromkeys((s.side, s.block, s.position) for s in samples))
+    assert [entry for entry in journal if "visited" in entry] == [f"{a} visited {b}.{c}" for a, b, c in visits]
+    for number, entry in enumerate(journal):
+        if "visited" in entry:
+            assert journal[number - 3 : number] == [entry[0]] * 3
+            assert journal[number + 1] == f"{entry[0]} rests"
+
+
 def test_the_number_of_samples_is_known_beforehand() -> None:
     which = budget(blocks=3, min_samples=5)
     side = FakeSide("a")
@@ -141,7 +152,7 @@ def test_the_first_call_of_a_visit_is_not_recorded() -> None:
 def test_the_first_block_begins_with_a_sample_by_the_wall() -> None:
     a, b = FakeSide("a", per_call_ns=(2000.0,)), FakeSide("b", per_call_ns=(3000.0,))
     paces = {"a": Pace(calls=4, samples_per_visit=2), "b": Pace(calls=4, samples_per_visit=1)}
-    found = taken([a, b], paces, budget(blocks=2))
+    found = take_replicate(7, [a, b], paces=paces, budget=budget(blocks=2), after=lambda *_: None)
     assert found.wall_ns == {"a": [2000.0, 2000.0], "b": [3000.0, 3000.0]}
     first, later = [True, False, False] * 2, [False] * 6
     assert a.by_the_wall == first + later

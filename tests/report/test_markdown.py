@@ -130,3 +130,8 @@ The environments differ:
 (1 and 1 problems)
 """
     )
+
+
+def test_what_is_advised_is_on_the_page_and_is_only_text() -> None:
+    page = run_markdown(make_run([make_record(flags=("gpu_shared",), advice=("<b>2</b> other @processes",))]))
+    assert "gpu\\_shared; \\<b\\>2\\</b\\> other &#64;processes" in page

@@ -94,6 +94,18 @@ def test_correct_record() -> None:
     assert render(terminal.record_view(record), width=60) == expected("correct_record")
 
 
+def test_what_is_advised_stands_on_the_line_of_its_flags_and_in_the_record() -> None:
+    said = ("the clock fell\n1980→1755 MHz", "[red]others[/red] took 25%")
+    record = make_record(flags=("clock_fell", "machine_busy"), advice=said)
+    shown = render(terminal.run_view(make_run([record]).records), 160).splitlines()
+    assert shown[2].endswith(" *      25.0")  # the table is as wide as without
+    assert shown[3] == (
+        "* softmax/v1: clock_fell, machine_busy; the clock fell 1980→1755 MHz; [red]others[/red] took 25%"
+    )
+    full = render(terminal.record_view(record))
+    assert "\nadvice\n  the clock fell 1980→1755 MHz\n  [red]others[/red] took 25%\n" in full
+
+
 def test_list() -> None:
     summaries = [
         RunSummary(

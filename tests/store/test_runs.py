@@ -64,6 +64,8 @@ def test_a_last_line_without_its_newline_is_whole(tmp_path: Path) -> None:
         (line(baselines={"compile": {"time_ms": "x"}}), "baseline 'compile' holds something that is not a number"),
         (line(flags="x"), "field 'flags' is not a list"),
         (line(flags=[1]), "field 'flags' holds something that is not text"),
+        (line(advice="x"), "field 'advice' is not a list"),
+        (line(advice=[None]), "field 'advice' holds something that is not text"),
         (line(replicate_log_ratios=[None]), "'replicate_log_ratios' holds something that is not a finite"),
         (line(replicates="5"), "field 'replicates' is not a whole number"),
         (line(message=None), "field 'message' is not text"),

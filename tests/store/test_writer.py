@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from run_factory import ENVIRONMENT, make_record, make_sample
+from run_factory import ENVIRONMENT, make_reading, make_record, make_sample
 
 from kbench.errors import StoreError, UsageError
 from kbench.model import Status
 from kbench.store.writer import RunStore, load_run, log_files, problem_source, solution_source
 
+EVIDENCE = ("samples.jsonl", "telemetry.jsonl")
+FILES = ("records.jsonl", *EVIDENCE)
 OPTIONS = {"started": "2026-05-04T13:37:00+00:00", "out": Path("results/x"), "device": "cuda"}
 
 
@@ -140,6 +142,30 @@ def test_append_writes_samples_and_record(tmp_path: Path) -> None:
     assert loaded.environment == ENVIRONMENT
 
 
+def test_readings_are_kept_with_the_visit_they_belong_to(tmp_path: Path) -> None:
+    with create(tmp_path) as store:
+        store.append(make_record(advice=("a", "b")), [make_sample()], [make_reading(), make_reading(reasons=None)])
+    found = lines(tmp_path / "telemetry.jsonl")
+    assert found[0] == {
+        "problem": "softmax", "solution": "v1", "replicate": 0, "block": 0, "position": 0, "side": "solution",
+        "sm_clock_mhz": 1980, "reasons": ["sw_power_cap"],
+    }  # fmt: skip
+    assert "reasons" not in found[1]
+    assert load_run(tmp_path).records[("softmax", "v1")].advice == ("a", "b")
+
+
+def test_a_run_from_before_there_was_telemetry_is_read_and_goes_on(tmp_path: Path) -> None:
+    full_run(tmp_path)
+    (tmp_path / "telemetry.jsonl").unlink()
+    old = tmp_path / "records.jsonl"
+    old.write_bytes(old.read_bytes().replace(b'"advice":[],', b""))
+    assert b"advice" not in old.read_bytes()
+    assert {record.advice for record in load_run(tmp_path).records.values()} == {()}
+    with RunStore.resume(tmp_path) as store:
+        store.append(make_record("p/c"), [make_sample()], [make_reading()])
+    assert [line["solution"] for line in lines(tmp_path / "telemetry.jsonl")] == ["c"]
+
+
 def test_what_is_not_finite_is_never_written(tmp_path: Path) -> None:
     record = make_record(d=(0.5,), evidence={"worst": math.nan}, sol_fraction=math.inf)
     with create(tmp_path) as store:
@@ -173,9 +199,9 @@ def test_a_pair_is_recorded_once(tmp_path: Path) -> None:
     assert len(lines(tmp_path / "records.jsonl")) == 1
 
 
-@pytest.mark.parametrize("failing", range(1, 5))
+@pytest.mark.parametrize("failing", range(1, 6))
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
-    """Of one append's four lines the n-th fails after half of it was taken."""
+    """Of one append's five lines the n-th fails after half of it was taken."""
     real, count = os.write, 0
 
     def write(descriptor: int, data: memoryview) -> int:
@@ -188,14 +214,14 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
         return real(descriptor, data)
 
     with create(tmp_path) as store:
-        store.append(make_record("p/first"), [make_sample()])
-        before = [(tmp_path / name).read_bytes() for name in ("records.jsonl", "samples.jsonl")]
+        store.append(make_record("p/first"), [make_sample()], [make_reading()])
+        before = [(tmp_path / name).read_bytes() for name in FILES]
         monkeypatch.setattr(os, "write", write)
         with pytest.raises(StoreError) as caught:
-            store.append(make_record("p/second"), [make_sample()] * 3)
+            store.append(make_record("p/second"), [make_sample()] * 2, [make_reading()] * 2)
         monkeypatch.undo()
         assert "--resume" in (caught.value.hint or "")
-        assert [(tmp_path / name).read_bytes() for name in ("records.jsonl", "samples.jsonl")] == before
+        assert [(tmp_path / name).read_bytes() for name in FILES] == before
         assert list(store.records) == [("p", "first")]
         store.append(make_record("p/second"), [make_sample()] * 3)
     assert list(load_run(tmp_path).records) == [("p", "first"), ("p", "second")]
@@ -204,7 +230,8 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
 def full_run(path: Path) -> bytes:
     with create(path) as store:
         for name in ("a", "b"):
-            store.append(make_record(f"p/{name}", message="é" * 5), [make_sample(), make_sample(block=1)])
+            samples = [make_sample(), make_sample(block=1)]
+            store.append(make_record(f"p/{name}", message="é" * 5), samples, [make_reading()])
     return (path / "records.jsonl").read_bytes()
 
 
@@ -267,19 +294,21 @@ def test_damage_in_the_middle_is_an_error(tmp_path: Path) -> None:
         RunStore.resume(tmp_path)
 
 
-def test_samples_without_a_record_are_dropped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_samples_and_readings_without_a_record_are_dropped(tmp_path: Path, name: str) -> None:
     full_run(tmp_path)
-    path = tmp_path / "samples.jsonl"
+    path = tmp_path / name
     whole = path.read_bytes()
     path.write_bytes(whole + whole.splitlines(keepends=True)[0].replace(b'"a"', b'"c"') + b'{"problem":"p","solu')
     RunStore.resume(tmp_path).close()
     assert path.read_bytes() == whole
-    assert (tmp_path / "samples.jsonl.damaged-1").exists()
+    assert (tmp_path / f"{name}.damaged-1").exists()
 
 
-def test_damaged_samples_in_the_middle_are_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_damaged_evidence_in_the_middle_is_an_error(tmp_path: Path, name: str) -> None:
     full_run(tmp_path)
-    path = tmp_path / "samples.jsonl"
+    path = tmp_path / name
     path.write_bytes(b"x\n" + path.read_bytes())
     with pytest.raises(UsageError) as caught:
         RunStore.resume(tmp_path)
