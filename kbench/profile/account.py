@@ -17,6 +17,10 @@ from kbench.profile.cubin import read_cubins
 
 _FUNCTION = re.compile(r"^\s*Function (?P<name>\S+):$")
 _USED = re.compile(r"(?P<what>[A-Z]+):(?P<amount>\d+)")
+_ARCH = re.compile(r"^\s*arch = sm_(?P<number>\d+)")
+_RESERVES, _RESERVED_BYTES = 90, 1024
+"""From this architecture on cuobjdump counts CUDA's own KiB of a block to the static shared memory of a kernel that has
+any (seen on sm_90: 1216 where ptxas says 192)."""
 _TOOL_TIMEOUT_S = 120.0
 _ENTRIES = frozenset({"REG", "STACK", "SHARED", "LOCAL"})
 
@@ -43,8 +47,10 @@ def _read(path: Path, cuobjdump: str | None) -> Iterable[dict[str, Any]]:
 
 def parse_usage(text: str) -> Iterator[dict[str, Any]]:
     """The kernels in the output of `cuobjdump -res-usage`, in order. Lines of any other form say nothing."""
-    name = ""
+    name, reserved = "", 0
     for line in text.splitlines():
+        if match := _ARCH.match(line):
+            reserved = _RESERVED_BYTES if int(match["number"]) >= _RESERVES else 0
         if match := _FUNCTION.match(line):
             name = match["name"]
             continue
@@ -55,7 +61,7 @@ def parse_usage(text: str) -> Iterator[dict[str, Any]]:
                 "registers": used["REG"],
                 "stack_bytes": used["STACK"],
                 "local_bytes": used["LOCAL"],
-                "shared_bytes": used["SHARED"],
+                "shared_bytes": max(0, used["SHARED"] - reserved),
             }
             name = ""
 
@@ -65,7 +71,12 @@ def demangled(names: Sequence[str], demangler: str | None) -> list[str]:
     if not (names and demangler):
         return list(names)
     said = _output([demangler], given="".join(f"{name}\n" for name in names)).splitlines()
-    return said if len(said) == len(names) else list(names)
+    return [one_name(line) for line in said] if len(said) == len(names) else list(names)
+
+
+def one_name(demangled_name: str) -> str:
+    """cu++filt has a word of its own for what the profiler, like other demanglers, calls an anonymous namespace."""
+    return demangled_name.replace("<unnamed>::", "(anonymous namespace)::")
 
 
 def _output(command: list[str], *, given: str) -> str:

@@ -81,4 +81,5 @@ def _scaled(row: dict[str, str], units: dict[str, str], name: str, known: dict[s
 def _what_it_said(text: str) -> str:
     said = [line.removeprefix("==ERROR==").strip() for line in text.splitlines() if line.startswith("==ERROR==")]
     said += [line.removeprefix("==WARNING==").strip() for line in text.splitlines() if line.startswith("==WARNING==")]
+    said = [line for line in said if not line.startswith("Note:")]
     return said[0][:300] if said else "it measured no launch of an own kernel"

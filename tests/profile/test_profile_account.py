@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from kbench.build.toolchain import find_cuda_home
-from kbench.profile.account import demangled, execute, parse_usage
+from kbench.profile.account import demangled, execute, one_name, parse_usage
 from kbench.profile.cubin import read_cubins
+from kbench.profile.summary import plain_name
 
 USAGE = """
 Fatbin elf code:
@@ -28,7 +29,7 @@ Resource usage:
  Function _Z6spillyPKfPf:
   REG:64 STACK:616 SHARED:0 LOCAL:0 CONSTANT[0]:544 TEXTURE:0 SURFACE:0 SAMPLER:0
  Function _Z5fusedPf:
-  REG:40 STACK:400 SHARED:1024 LOCAL:8 CONSTANT[0]:548 TEXTURE:0 SURFACE:0 SAMPLER:0
+  REG:40 STACK:400 SHARED:1216 LOCAL:8 CONSTANT[0]:548 TEXTURE:0 SURFACE:0 SAMPLER:0
 """
 SOURCE = """
 namespace {
@@ -52,7 +53,14 @@ def test_every_function_of_cuobjdump_is_read() -> None:
     assert first == {
         "mangled": "_Z6spillyPKfPf", "registers": 64, "stack_bytes": 616, "local_bytes": 0, "shared_bytes": 0,
     }  # fmt: skip
-    assert (second["registers"], second["shared_bytes"], second["local_bytes"]) == (40, 1024, 8)
+    assert (second["registers"], second["shared_bytes"], second["local_bytes"]) == (40, 192, 8)  # CUDA's KiB left out
+    _, older = parse_usage(USAGE.replace("sm_90", "sm_75"))
+    assert older["shared_bytes"] == 1216
+
+
+def test_demanglers_agree_about_an_anonymous_namespace() -> None:
+    ours, theirs = one_name("<unnamed>::fused(float *)"), "void (anonymous namespace)::fused<float>(float*)"
+    assert plain_name(ours) == plain_name(theirs) == "unnamed::fused"
 
 
 @pytest.mark.parametrize(

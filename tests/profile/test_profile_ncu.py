@@ -40,12 +40,15 @@ def test_a_unit_that_nobody_knows_is_not_guessed() -> None:
     assert section.time_us is None
 
 
+NOTED = "==PROF== Connected to process 7\n==WARNING== Note: Running with unmodified GPU clocks.\n"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("", "no launch"), (DENIED, "ERR_NVGPUCTRPERM"), ("\n".join([NAMES, UNITS]), "no launch"),
+    [("", "no launch"), (DENIED, "ERR_NVGPUCTRPERM"), (NOTED, "no launch"), ("\n".join([NAMES, UNITS]), "no launch"),
      (TABLE.replace('"Kernel Name"', '"Name"'), "no launch"), (TABLE.replace(',"88.1"', ""), "differ in length"),
      (TABLE.replace('"88.1"', '"88.1'), "no CSV")],
-    ids=["empty", "denied", "no rows", "no names", "short row", "open quote"],
+    ids=["empty", "denied", "noted", "no rows", "no names", "short row", "open quote"],
 )  # fmt: skip
 def test_what_is_no_table_says_why(text: str, said: str) -> None:
     with pytest.raises(Unreadable, match=said):

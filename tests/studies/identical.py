@@ -11,6 +11,7 @@ import argparse
 import itertools
 import math
 import statistics
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +36,12 @@ def main() -> None:
             write(Path(folder), subject, {"copy": subject.source("ModelNew")})
         for number in range(options.first, options.first + options.runs):
             run(Path(folder), options.out.resolve() / f"run-{number}", "--device", options.device)
-    page = report(sorted(options.out.resolve().glob("run-*")))
+    runs = sorted(options.out.resolve().glob("run-*"))
+    whole = [path for path in runs if len(records(path)) == len(subjects(options.device))]
+    if len(whole) < len(runs):
+        cut = ", ".join(path.name for path in runs if path not in whole)
+        print(f"left out, since they were cut short: {cut}", file=sys.stderr)
+    page = report(whole)
     (options.out / "study.md").write_text(page)
     print(page)
 
