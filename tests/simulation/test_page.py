@@ -10,7 +10,8 @@ from simulation import study
 from simulation.fast import SEED
 from simulation.gates import World
 
-PAGE = study.PAGE.read_text(encoding="utf-8")
+PAGE = study.PAGE.read_text(encoding="utf-8").partition("\n## Seen on ")[0]
+"""What follows was measured, not drawn."""
 COMMITTED = study.committed(PAGE)
 FEW = study.Draws(coverage=20, stopping=20, modes=20, false_alarms=2, power=2)
 QUICK = (study.coverage_table, study.stopping_table, study.modes_table)
