@@ -178,6 +178,8 @@ class RunOptions:
     seed: int | None = _option(_whole(0, 2**63))
     """None: a fresh secret one."""
     cache_dir: Path = _option(_path, derive=_default_cache)
+    cache_limit_gb: float = _option(_positive, 20.0)
+    """GiB of builds that are kept: a run that finds more removes the least recently used before it begins."""
 
 
 @dataclass(frozen=True, kw_only=True)

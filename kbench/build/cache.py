@@ -1,4 +1,8 @@
-"""The content-addressed store of builds: one sealed folder per key, written once, by its own build only."""
+"""The content-addressed store of builds: one sealed folder per key, written once, by its own build only.
+
+An entry holds what came of a build: its libraries, or the compiler's refusal with its log. It may be removed at any
+time: whoever looks for it builds again.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,10 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kbench.errors import StoreError
 
@@ -20,14 +25,35 @@ _FORMAT = 1
 _MANIFEST = "build.json"
 _MAX_LIBRARY_BYTES = 1 << 30
 _MAX_LIBRARIES = 64
+_LOG = "log.txt"
+_MAX_LOG_BYTES = 1 << 20
+_IN_USE_S = 3600.0
+"""A run copies an entry's libraries as each worker starts, so that what was used this recently is left alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A finished build: its folder of `<extension>/<library>.so`, and the seconds it took."""
+    """A finished build: its folder of `<extension>/<library>.so`, or its failure, and the seconds it took."""
 
     libraries: Path
     seconds: float
+    failure: Mapping[str, Any] | None = None
+    """What the verdict says, as plain values."""
+
+    @property
+    def log(self) -> Path:
+        """What the compilers said (of a failure)."""
+        return self.libraries.with_name(_LOG)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stock:
+    """How much is kept."""
+
+    entries: int
+    size_bytes: int
+    removable: int
+    """Entries that nobody has used for a while."""
 
 
 def cache_key(source: str, toolchain: Mapping[str, str]) -> str:
@@ -55,7 +81,11 @@ class BuildCache:
         try:
             manifest = json.loads((folder / _MANIFEST).read_text())
             os.listdir(folder / "libraries")
-            return Entry(libraries=folder / "libraries", seconds=float(manifest["seconds"]))
+            entry = Entry(
+                libraries=folder / "libraries", seconds=float(manifest["seconds"]), failure=manifest.get("failure")
+            )
+            os.utime(folder / _MANIFEST)  # the least recently used go first
+            return entry
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -65,14 +95,66 @@ class BuildCache:
         Only regular files named `*.so`, one folder deep, are taken: the folder was writable by the candidate, so
         links in it are not followed. Raises StoreError where the cache cannot be written.
         """
+
+        def fill(staging: Path) -> None:
+            _collect(built, staging / "libraries")
+            (staging / _MANIFEST).write_text(json.dumps({"seconds": seconds}))
+
+        return self._store(key, fill)
+
+    def store_failure(self, key: str, failure: Mapping[str, Any], *, log: Path, seconds: float) -> Entry:
+        """Keep what a compiler refused, with the beginning of the log. Raises StoreError."""
+
+        def fill(staging: Path) -> None:
+            with log.open("rb") as said:
+                (staging / _LOG).write_bytes(said.read(_MAX_LOG_BYTES))
+            (staging / _MANIFEST).write_text(json.dumps({"seconds": seconds, "failure": dict(failure)}))
+
+        return self._store(key, fill)
+
+    def stock(self, now: float) -> Stock:
+        """What there is; `now` as `time.time()` gives it."""
+        found = [_use(folder) for folder in self._folders()]
+        return Stock(
+            entries=len(found),
+            size_bytes=sum(use.size_bytes for use in found),
+            removable=sum(use.used_at < now - _IN_USE_S for use in found),
+        )
+
+    def trim(self, most_bytes: float, now: float) -> int:
+        """Remove the least recently used entries until no more than `most_bytes` are kept. Returns how many went.
+
+        What was used within the last hour stays, whatever its size.
+        """
+        found = sorted((_use(folder) for folder in self._folders()), key=lambda use: use.used_at)
+        left, gone = sum(use.size_bytes for use in found), 0
+        for use in found:
+            if left <= most_bytes or use.used_at >= now - _IN_USE_S:
+                break
+            _remove(use.folder)
+            left, gone = left - use.size_bytes, gone + 1
+        return gone
+
+    def clear(self) -> int:
+        """Remove every entry, in use or not. Returns how many went."""
+        folders = list(self._folders())
+        for folder in folders:
+            _remove(folder)
+        return len(folders)
+
+    def _folders(self) -> Iterator[Path]:
+        """Every entry, whole or damaged; what is still being written is none."""
+        for group in _listed(self._root):
+            yield from (Path(entry.path) for entry in _listed(group.path) if not entry.name.startswith("."))
+
+    def _store(self, key: str, fill: Callable[[Path], None]) -> Entry:
         folder = self._root / key[:2] / key
         try:
             folder.parent.mkdir(exist_ok=True)
             staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=folder.parent))
             try:
                 (staging / "libraries").mkdir()
-                _collect(built, staging / "libraries")
-                (staging / _MANIFEST).write_text(json.dumps({"seconds": seconds}))
+                fill(staging)
                 _seal(staging)
                 self._publish(staging, folder)
             finally:
@@ -94,6 +176,22 @@ class BuildCache:
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Use:
+    folder: Path
+    size_bytes: int
+    used_at: float
+
+
+def _use(folder: Path) -> _Use:
+    """Of an entry that may vanish meanwhile, or be damaged: it was last used never."""
+    size, used_at = 0, 0.0
+    with contextlib.suppress(OSError):
+        used_at = (folder / _MANIFEST).stat().st_mtime
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return _Use(folder=folder, size_bytes=size, used_at=used_at)
 
 
 def _collect(built: Path, into: Path) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from kbench.build import diagnostics
-from kbench.build.cache import BuildCache, cache_key
+from kbench.build.cache import BuildCache, Entry, cache_key
 from kbench.build.toolchain import Toolchain
 from kbench.model import Status, Verdict
 from kbench.plan.source import read_facts
 from kbench.remote.hire import Hiring, Post, hire
 from kbench.remote.link import WorkerFailed
+
+_PASSES = re.compile(r"Killed|terminated|[Oo]ut of memory|[Cc]annot allocate|No space left|internal compiler error")
+"""Words of a failure that another try may not meet. Whatever else a compiler refuses, it refuses again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,7 @@ def build(room: BuildRoom, *, source: str, shown_path: str, log: Path) -> Build:
     facts = {**room.toolchain.facts, "compile_only": str(room.compile_only), "shown_path": shown_path}
     key = cache_key(source, facts)
     if (entry := room.cache.find(key)) is not None:
-        return Build(libraries=entry.libraries, seconds=entry.seconds, cached=True, compile_only=room.compile_only)
+        return _from_cache(entry, room, log)
     post = Post(
         source=source,
         shown_path=shown_path,
@@ -66,11 +70,24 @@ def build(room: BuildRoom, *, source: str, shown_path: str, log: Path) -> Build:
             link.load()
         except WorkerFailed as failed:
             verdict = _explain(failed.verdict, source=source, shown_path=shown_path)
-            return Build(seconds=time.monotonic() - start, failure=verdict)
+            seconds = time.monotonic() - start
+            said = str(failed.verdict.evidence.get("text", ""))
+            if verdict.status is Status.BUILD_ERROR and not _PASSES.search(said):
+                room.cache.store_failure(key, dataclasses.asdict(verdict), log=log, seconds=seconds)
+            return Build(seconds=seconds, failure=verdict)
         seconds = time.monotonic() - start
         link.stop()
         entry = room.cache.store(key, link.extensions, seconds=seconds)
         return Build(libraries=entry.libraries, seconds=seconds, compile_only=room.compile_only)
+
+
+def _from_cache(entry: Entry, room: BuildRoom, log: Path) -> Build:
+    if entry.failure is None:
+        return Build(libraries=entry.libraries, seconds=entry.seconds, cached=True, compile_only=room.compile_only)
+    with log.open("ab") as again:
+        again.write(entry.log.read_bytes())
+    failure = Verdict(**{**entry.failure, "status": Status(entry.failure["status"])})
+    return Build(seconds=entry.seconds, cached=True, failure=failure)
 
 
 def _explain(verdict: Verdict, *, source: str, shown_path: str) -> Verdict:

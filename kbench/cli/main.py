@@ -19,6 +19,7 @@ _COMMANDS = {
     "show": ("show", "Show one record in full."),
     "repro": ("repro", "Write a script that shows one record's failure."),
     "build": ("build", "Only build solutions."),
+    "cache": ("cache", "Say how much is kept of builds; trim or clear it."),
     "profile": ("profile", "Show where a solution's time goes, beside its reference's."),
     "extract": ("extract", "Find the solutions in raw model responses."),
     "lint": ("lint", "Say what is weak about problems, before anyone is judged by them."),

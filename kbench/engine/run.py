@@ -6,6 +6,7 @@ import dataclasses
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -204,6 +205,7 @@ def staffed(
     _look_at_isolation(required=options.require_isolation, listener=listener)
     toolchain = detect(cuda_arch=any_arch or _present_arch(prepared))
     cache = BuildCache(options.cache_dir)
+    cache.trim(options.cache_limit_gb * 2**30, time.time())
     threads = usable_cores()
     environment = server_environment(
         Path(sys.executable).parent, threads=threads, pinned=prepared.device is Device.CPU,

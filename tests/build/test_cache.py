@@ -61,6 +61,77 @@ def test_what_was_stored_is_found_with_its_bytes_and_seconds(cache: BuildCache, 
     assert (stored.libraries / "ext" / "k.so").read_bytes() == b"library"
 
 
+FAILURE = {"status": "build_error", "reason": "compile", "message": "k.cu:3: no", "evidence": {"text": "error: no"}}
+
+
+def test_a_failure_is_kept_with_its_log(cache: BuildCache, tmp_path: Path) -> None:
+    (tmp_path / "build.log").write_text("nvcc k.cu\nk.cu:3: no\n")
+    cache.store_failure(KEY, FAILURE, log=tmp_path / "build.log", seconds=3.0)
+    found = cache.find(KEY)
+    assert found is not None and (found.failure, found.seconds) == (FAILURE, 3.0)
+    assert found.log.read_text() == "nvcc k.cu\nk.cu:3: no\n"
+    assert not stat.S_IMODE(found.log.stat().st_mode) & 0o222
+
+
+def test_a_log_without_end_is_cut(cache: BuildCache, tmp_path: Path) -> None:
+    (tmp_path / "build.log").write_bytes(b"x" * (3 << 20))
+    assert cache.store_failure(KEY, FAILURE, log=tmp_path / "build.log", seconds=3.0).log.stat().st_size == 1 << 20
+
+
+def test_a_log_that_is_gone_is_an_error_and_no_entry(cache: BuildCache, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="could not be kept"):
+        cache.store_failure(KEY, FAILURE, log=tmp_path / "none.log", seconds=3.0)
+    assert cache.find(KEY) is None and not leftovers(tmp_path)
+
+
+def aged(cache: BuildCache, built: Path, **ages_s: float) -> dict[str, str]:
+    """Entries of ten bytes each and their manifest, last used so many seconds before NOW."""
+    keys = {}
+    for name, age_s in ages_s.items():
+        (built / "ext" / "k.so").write_bytes(b"0123456789")
+        keys[name] = cache_key(name, {})
+        entry = cache.store(keys[name], built, seconds=1.0)
+        os.utime(entry.libraries.parent / "build.json", (NOW - age_s, NOW - age_s))
+    return keys
+
+
+NOW = 2e9
+HOUR_S = 3600.0
+
+
+def kept(keys: dict[str, str], tmp_path: Path) -> set[str]:
+    return {name for name, key in keys.items() if (tmp_path / "cache" / "builds" / key[:2] / key).exists()}
+
+
+def test_the_least_recently_used_go_first(cache: BuildCache, built: Path, tmp_path: Path) -> None:
+    keys = aged(cache, built, young=2 * HOUR_S, old=9 * HOUR_S, middle=5 * HOUR_S)
+    one = cache.stock(NOW).size_bytes / 3
+    assert cache.trim(2.5 * one, NOW) == 1
+    assert kept(keys, tmp_path) == {"young", "middle"}
+    assert cache.trim(2.5 * one, NOW) == 0
+
+
+def test_what_a_run_may_be_using_stays(cache: BuildCache, built: Path, tmp_path: Path) -> None:
+    keys = aged(cache, built, now=0.0, old=2 * HOUR_S)
+    assert cache.stock(NOW).removable == 1
+    assert cache.trim(0.0, NOW) == 1
+    assert kept(keys, tmp_path) == {"now"}
+
+
+def test_to_be_found_is_to_be_used(cache: BuildCache, built: Path) -> None:
+    manifest = cache.store(KEY, built, seconds=1.0).libraries.parent / "build.json"
+    os.utime(manifest, (1000.0, 1000.0))
+    assert cache.find(KEY) is not None
+    assert manifest.stat().st_mtime > 1000.0
+
+
+def test_everything_can_be_cleared(cache: BuildCache, built: Path, tmp_path: Path) -> None:
+    keys = aged(cache, built, now=0.0, old=2 * HOUR_S)
+    assert cache.clear() == 2
+    assert kept(keys, tmp_path) == set() and cache.stock(NOW).entries == 0
+    assert taken(cache, built) == ["ext/k.so"]  # and filled anew
+
+
 def test_an_entry_is_sealed(cache: BuildCache, built: Path) -> None:
     libraries = cache.store(KEY, built, seconds=1.0).libraries
     for path in (libraries, libraries / "ext", libraries / "ext" / "k.so", libraries.parent / "build.json"):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from torch.utils import cpp_extension
 
-from kbench.worker.extensions import BuildFailed, ExtensionFolder, signature
+from kbench.worker.extensions import SHORT_HEADERS, BuildFailed, ExtensionFolder, signature
 
 KERNEL = "__global__ void scale(float* x) { x[0] *= 2; }\n"
 SOURCE = f'''import torch
@@ -164,6 +164,56 @@ def test_what_the_compiler_says_is_kept(tmp_path: Path, stock: Stock) -> None:
     stock.error.__cause__ = subprocess.CalledProcessError(1, "ninja")
     with pytest.raises(BuildFailed, match="error: no"):
         folder(tmp_path).load_inline("k", KERNEL)
+
+
+class Picky(Stock):
+    """Builds with torch's own headers only."""
+
+    def __call__(self, *args: Any, **options: Any) -> str:
+        (Path(options["build_directory"]) / "half.o").touch(exist_ok=False)
+        shortened = str(SHORT_HEADERS) in options.get("extra_include_paths", [])
+        self.error = RuntimeError("'nn' is not a member of 'torch'") if shortened else None
+        if self.error is not None:
+            self.error.__cause__ = subprocess.CalledProcessError(1, "ninja")
+        return super().__call__(*args, **options)
+
+
+def test_what_our_short_header_lacks_is_built_with_torchs_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picky = Picky()
+    monkeypatch.setattr(cpp_extension, "load_inline", picky)
+    assert folder(tmp_path).load_inline("k", KERNEL, extra_include_paths=["own"], extra_cflags=["-O2"]) == "built"
+    (first, short), (second, own) = picky.calls
+    assert short["extra_include_paths"] == ["own", str(SHORT_HEADERS)]
+    assert own["extra_include_paths"] == ["own"]
+    assert first == second and short["build_directory"] == own["build_directory"]
+    assert short["extra_cflags"] == own["extra_cflags"] == ["-O2"]
+
+
+def test_the_words_are_those_of_torchs_own_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = iter(["said of the short header", "said of torch's own"])
+
+    def failing(*_: Any, **__: Any) -> None:
+        raise RuntimeError(next(said)) from subprocess.CalledProcessError(1, "ninja")
+
+    monkeypatch.setattr(cpp_extension, "load_inline", failing)
+    with pytest.raises(BuildFailed, match="torch's own"):
+        folder(tmp_path).load_inline("k", KERNEL)
+
+
+def test_torch_counts_no_build_that_was_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = []
+
+    def failing(name: str, *_: Any, **options: Any) -> None:
+        count: Any = cpp_extension.JIT_EXTENSION_VERSIONER.bump_version_if_changed
+        arguments = [options.get("extra_include_paths")]
+        number = count(name, [], arguments, options["build_directory"], False, False, True, False)
+        versions.append(number)
+        raise RuntimeError("no") from subprocess.CalledProcessError(1, "ninja")
+
+    monkeypatch.setattr(cpp_extension, "load_inline", failing)
+    with pytest.raises(BuildFailed):
+        folder(tmp_path).load_inline("counted", KERNEL)
+    assert versions == [0, 0]
 
 
 def test_a_second_try_at_what_failed_fails_the_same_way(tmp_path: Path, stock: Stock) -> None:
