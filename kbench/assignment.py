@@ -33,6 +33,8 @@ class Task:
     """A size's constants, for a reference."""
     extensions: str = ""
     """The folder of compiled extensions, for a candidate."""
+    headers: str = ""
+    """A folder of headers to try first when something is compiled; none where empty."""
     compile_only: bool = False
     """Compile, but never call: torch here has no CUDA to link against."""
 

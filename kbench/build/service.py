@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kbench.build import diagnostics
 from kbench.build.cache import BuildCache, Entry, cache_key
-from kbench.build.toolchain import Toolchain
+from kbench.build.toolchain import SHORT_HEADERS, Toolchain
 from kbench.model import Status, Verdict
 from kbench.plan.source import read_facts
 from kbench.remote.hire import Hiring, Post, hire
@@ -60,6 +60,7 @@ def build(room: BuildRoom, *, source: str, shown_path: str, log: Path) -> Build:
         role="candidate",
         precision="fp32",
         log=log,
+        headers=SHORT_HEADERS,
         compile_only=room.compile_only,
         environment=room.toolchain.environment(),
     )

@@ -15,7 +15,8 @@ from pathlib import Path
 
 _TOOLKIT = ("bin/nvcc", "include/cuda_runtime.h")
 """What makes a folder a toolkit: an `nvcc` on the path may be a script that only calls one elsewhere."""
-_HEADERS = Path(__file__).with_name("include")
+SHORT_HEADERS = Path(__file__).with_name("include")
+"""Stand-ins for some of torch's own."""
 DEFAULT_CUDA_ARCH = "9.0"
 """What to compile for where no GPU says otherwise: Hopper."""
 
@@ -47,7 +48,7 @@ def detect(*, cuda_arch: str | None) -> Toolchain:
         "nvcc": _last_line([f"{home}/bin/nvcc", "--version"]) if home else "",
         "cuda_arch": arch,
         "cpu": _cpu_identity(),
-        "headers": hashlib.sha256(b"".join(p.read_bytes() for p in sorted(_HEADERS.rglob("*.h")))).hexdigest(),
+        "headers": hashlib.sha256(b"".join(p.read_bytes() for p in sorted(SHORT_HEADERS.rglob("*.h")))).hexdigest(),
     }
     return Toolchain(cuda_home=home, cuda_arch=arch, facts=facts)
 

@@ -43,6 +43,8 @@ class Post:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     libraries: Path | None = None
     """A build's folder of compiled extensions; the worker gets a copy of its own."""
+    headers: Path | None = None
+    """To be tried first when something is compiled."""
     compile_only: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     writable: Path | None = None
@@ -67,6 +69,7 @@ def hire(hiring: Hiring, post: Post, *, descriptors: Sequence[int] = (), load_s:
         environment={**own_folders(scratch), **post.environment},
         overrides=dict(post.overrides),
         extensions=str(copy_libraries(post.libraries, scratch, uid)),
+        headers=str(post.headers or ""),
         compile_only=post.compile_only,
     )
     ours, theirs = socket.socketpair()

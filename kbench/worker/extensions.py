@@ -23,7 +23,6 @@ from typing import Any
 
 from torch.utils import cpp_extension
 
-SHORT_HEADERS = Path(__file__).parents[1] / "build" / "include"
 _SHORTEST_ANCHOR = 20
 """Characters. A shorter string constant could stand anywhere in a source, and proves nothing about its line."""
 _STUB_LIBRARIES = ("c10_cuda", "torch_cuda")
@@ -41,11 +40,14 @@ class BuildFailed(Exception):
 class ExtensionFolder:
     """Stands in for the extension functions of `torch.utils.cpp_extension` while a candidate is loaded."""
 
-    def __init__(self, folder: Path, *, source: str, shown_path: str, compile_only: bool) -> None:
+    def __init__(
+        self, folder: Path, *, source: str, shown_path: str, compile_only: bool, headers: Path | None = None
+    ) -> None:
         self._folder = folder
         self._literals = _string_literals(source)
         self._shown_path = shown_path
         self._compile_only = compile_only
+        self._headers = headers
         self._stock_inline: Callable[..., Any] = cpp_extension.load_inline
         self._stock_load: Callable[..., Any] = cpp_extension.load
 
@@ -78,13 +80,15 @@ class ExtensionFolder:
     def _build(
         self, name: str, folder: Path, options: Mapping[str, Any], stock: Callable[[dict[str, Any]], Any]
     ) -> Any:
-        """First with our short header, then as torch would: its verdict counts, and so do its compilers' words."""
+        """First with our short headers, then as torch would: its verdict counts, and so do its compilers' words."""
         own = {**options, "build_directory": str(folder), "verbose": False}
         if self._compile_only:
             stubs = _stubs(self._folder)
             own["extra_ldflags"] = [*(options.get("extra_ldflags") or []), f"-L{stubs}"]
             own["extra_include_paths"] = [*(options.get("extra_include_paths") or []), str(stubs)]
-        short = {**own, "extra_include_paths": [*(own.get("extra_include_paths") or []), str(SHORT_HEADERS)]}
+        if self._headers is None:
+            return self._build_once(name, folder, lambda: stock(own))
+        short = {**own, "extra_include_paths": [*(own.get("extra_include_paths") or []), str(self._headers)]}
         try:
             return self._build_once(name, folder, lambda: stock(short))
         except BuildFailed:

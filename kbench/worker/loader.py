@@ -26,8 +26,9 @@ def load_class(task: Task) -> Any:
         module = problem_module.execute(source, path=task.path, name="kbench_problem", overrides=task.overrides)
     else:
         extensions = ExtensionFolder(
-            Path(task.extensions), source=source, shown_path=task.shown_path, compile_only=task.compile_only
-        )
+            Path(task.extensions), source=source, shown_path=task.shown_path, compile_only=task.compile_only,
+            headers=Path(task.headers) if task.headers else None,
+        )  # fmt: skip
         extensions.install()
         module = _import(task.path)
     wanted = task.class_name

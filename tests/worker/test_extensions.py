@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from torch.utils import cpp_extension
 
-from kbench.worker.extensions import SHORT_HEADERS, BuildFailed, ExtensionFolder, signature
+from kbench.build.toolchain import SHORT_HEADERS
+from kbench.worker.extensions import BuildFailed, ExtensionFolder, signature
 
 KERNEL = "__global__ void scale(float* x) { x[0] *= 2; }\n"
 SOURCE = f'''import torch
@@ -44,7 +45,9 @@ def stock(monkeypatch: pytest.MonkeyPatch) -> Stock:
 
 
 def folder(path: Path, source: str = SOURCE) -> ExtensionFolder:
-    return ExtensionFolder(path, source=source, shown_path="scale/v1.py", compile_only=False)
+    return ExtensionFolder(
+        path, source=source, shown_path="scale/v1.py", compile_only=False, headers=SHORT_HEADERS
+    )
 
 
 def lines(source: str, text: str) -> str:
