@@ -27,8 +27,9 @@ _MAX_LIBRARY_BYTES = 1 << 30
 _MAX_LIBRARIES = 64
 _LOG = "log.txt"
 _MAX_LOG_BYTES = 1 << 20
-_IN_USE_S = 3600.0
-"""A run copies an entry's libraries as each worker starts, so that what was used this recently is left alone."""
+_IN_USE_S = 86400.0
+"""A run finds its builds at its start and copies their libraries as each worker starts, hours later in a large batch:
+what was found this recently is left alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,8 @@ class BuildCache:
             entry = Entry(
                 libraries=folder / "libraries", seconds=float(manifest["seconds"]), failure=manifest.get("failure")
             )
-            os.utime(folder / _MANIFEST)  # the least recently used go first
+            with contextlib.suppress(PermissionError):  # somebody else's cache may still be read
+                os.utime(folder / _MANIFEST)  # the least recently used go first
             return entry
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -124,7 +126,7 @@ class BuildCache:
     def trim(self, most_bytes: float, now: float) -> int:
         """Remove the least recently used entries until no more than `most_bytes` are kept. Returns how many went.
 
-        What was used within the last hour stays, whatever its size.
+        What was used within the last day stays, whatever its size.
         """
         found = sorted((_use(folder) for folder in self._folders()), key=lambda use: use.used_at)
         left, gone = sum(use.size_bytes for use in found), 0

@@ -16,7 +16,9 @@ from kbench.plan.source import read_facts
 from kbench.remote.hire import Hiring, Post, hire
 from kbench.remote.link import WorkerFailed
 
-_PASSES = re.compile(r"Killed|terminated|[Oo]ut of memory|[Cc]annot allocate|No space left|internal compiler error")
+_PASSES = re.compile(
+    r"Killed|(due to|by) signal|[Oo]ut of memory|[Cc]annot allocate|No space left|internal compiler error"
+)
 """Words of a failure that another try may not meet. Whatever else a compiler refuses, it refuses again."""
 
 

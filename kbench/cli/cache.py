@@ -20,7 +20,7 @@ _GIB = 2**30
 @click.option("--clear", is_flag=True, help="Remove every build, also those that a run is using.")
 @click.option(
     "--trim", "most_gb", type=click.FloatRange(min=0), metavar="GB",
-    help="Remove the least recently used builds until GB are left; those of the last hour stay.",
+    help="Remove the least recently used builds until GB are left; those of the last day stay.",
 )  # fmt: skip
 @click.option("--cache-dir", type=click.Path(path_type=Path), metavar="DIR", help="Where builds are kept.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -37,7 +37,7 @@ def cache_command(stats: bool, clear: bool, most_gb: float | None, cache_dir: Pa
     if as_json:
         facts = {
             "folder": str(options.cache_dir), "removed": gone, "builds": left.entries, "size_bytes": left.size_bytes,
-            "unused_for_an_hour": left.removable, "limit_gb": options.cache_limit_gb,
+            "unused_for_a_day": left.removable, "limit_gb": options.cache_limit_gb,
         }  # fmt: skip
         click.echo(json.dumps(facts, indent=2))
         return EXIT_OK
@@ -45,6 +45,6 @@ def cache_command(stats: bool, clear: bool, most_gb: float | None, cache_dir: Pa
         click.echo(f"{gone} builds removed", err=True)
     click.echo(
         f"{options.cache_dir}: {left.entries} builds, {left.size_bytes / 2**20:.1f} MiB, "
-        f"{left.removable} of them unused for an hour or more (limit {options.cache_limit_gb:g} GiB)"
+        f"{left.removable} of them unused for a day or more (limit {options.cache_limit_gb:g} GiB)"
     )
     return EXIT_OK

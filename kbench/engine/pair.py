@@ -104,7 +104,7 @@ def _run_pair(job: Job, build: Build, settings: Settings) -> Outcome:
     try:
         _examine(job, build, settings, findings)
         if settings.sanitize and findings.verdict.status is Status.CORRECT:
-            _release_memory()
+            release_memory()
             settings.stage(job.solution.id, "sanitizing")
             log_path = settings.log_path
             sanitized = sanitize(settings.hiring, job, libraries=build.libraries, log_path=log_path)
@@ -120,7 +120,7 @@ def _run_pair(job: Job, build: Build, settings: Settings) -> Outcome:
         message = f"the judge ran out of device memory: {str(error).splitlines()[0]}; hint: --size, or a freer device"
         findings.verdict = Verdict(status=Status.INFRA_ERROR, reason="judge_memory", message=message)
     finally:
-        _release_memory()
+        release_memory()
     samples = findings.measurement.samples if findings.measurement else ()
     record = make_record(job, build, findings.verdict, settings.environment_key, findings=findings)
     return record, samples, findings.readings
@@ -277,22 +277,27 @@ def _depends_on_history(reference: Reference, question: Question) -> bool:
 
 
 def _floor(bench: Bench) -> float:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    case = bench.question.case
-    counter = FlopCounterMode(display=False)
-    with counter:
-        run_reference(bench.reference, case, inputs=[tensor.clone() for tensor in case.inputs.tensors])
-    counted_bytes = float(bench.desk.bytes_moved())
-    declared = bench.reference.problem.floor
-    least_bytes, least_flops = physics.least_work(
-        declared, counted_bytes=counted_bytes, counted_flops=float(counter.get_total_flops())
-    )
-    ceilings = physics.measure_ceilings(bench.reference.device, typical_bytes=int(counted_bytes))
+    least_bytes, least_flops, ceilings = possible(bench.reference, bench.question, bench.desk)
     return physics.floor_ms(ceilings, least_bytes=least_bytes, least_flops=least_flops)
 
 
-def _release_memory() -> None:
+def possible(reference: Reference, question: Question, desk: Desk) -> tuple[float, float, physics.Ceilings]:
+    """The least bytes and operations of a forward, counted or as the sidecar says, and the device's ceilings."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    case = question.case
+    counter = FlopCounterMode(display=False)
+    with counter:
+        run_reference(reference, case, inputs=[tensor.clone() for tensor in case.inputs.tensors])
+    counted_bytes = float(desk.bytes_moved())
+    least_bytes, least_flops = physics.least_work(
+        reference.problem.floor, counted_bytes=counted_bytes, counted_flops=float(counter.get_total_flops())
+    )
+    return least_bytes, least_flops, physics.measure_ceilings(reference.device, typical_bytes=int(counted_bytes))
+
+
+def release_memory() -> None:
+    """Give the device back what this process holds of it and no longer uses."""
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()

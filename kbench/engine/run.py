@@ -77,9 +77,7 @@ def prepare(options: RunOptions, *, to_build: bool = False) -> Iterator[Prepared
         device, gpu = Device.CUDA, None
     else:
         device, index = resolve_device(options.device, available)
-        gpu = inventory.gpus[index] if device is Device.CUDA else None
-    if gpu is not None:
-        see_only(gpu, os.environ)
+        gpu = see_only(inventory.gpus, index, os.environ) if device is Device.CUDA else None
     if options.sanitize and not to_build:
         _look_at_sanitizer(device)
     with tempfile.TemporaryDirectory(prefix="kbench-responses-") as folder:

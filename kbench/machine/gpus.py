@@ -7,9 +7,11 @@ import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+from kbench.errors import InfraError
 
 _SMI_TIMEOUT_S = 20
 _SMI_QUERY = ("--query-gpu=name,driver_version,memory.total,uuid", "--format=csv,noheader,nounits")
@@ -61,14 +63,21 @@ def visible(gpus: tuple[Gpu, ...], setting: str | None) -> tuple[Gpu, ...]:
     return tuple(shown)
 
 
-def see_only(gpu: Gpu, env: MutableMapping[str, str]) -> None:
-    """Let CUDA, in this process and in those it starts, see no GPU but `gpu`, as its device 0.
+def see_only(gpus: Sequence[Gpu], index: int, env: MutableMapping[str, str]) -> Gpu:
+    """Let CUDA, in this process and in those it starts, see one GPU alone, as its device 0. Returns it.
 
-    It must not have been used before. So no worker can have another GPU help, and nothing depends on which device
-    happens to be the current one.
+    CUDA must not have been used before. Nothing then depends on which device happens to be the current one. It is no
+    wall: a hostile worker can drop the variable. Raises InfraError where the driver gives several GPUs no names.
     """
+    gpu = gpus[index]
     if gpu.uuid:
         env["CUDA_VISIBLE_DEVICES"] = gpu.uuid
+    elif len(gpus) > 1:
+        raise InfraError(
+            "one of several GPUs cannot be chosen", why="the driver tells no UUID of it",
+            hint="set CUDA_VISIBLE_DEVICES to one of them",
+        )  # fmt: skip
+    return gpu
 
 
 def _from_nvml() -> tuple[Gpu, ...] | None:

@@ -17,7 +17,7 @@ _WARM_UP_AGREEMENT = 0.05
 _MOST_SAMPLES_PER_VISIT = 60
 _MOST_FULL_SAMPLES_PER_VISIT = 6
 """What differs from process to process is not found out by more: of calls too short to fill a sample (256 of 3 us) so
-many are enough, and drawing their inputs takes twenty times as long as they do."""
+many are enough, and drawing their inputs takes many times as long as they do."""
 _LEAST_BELIEVED_SHARE = 0.5
 _OVERHEAD_NS = 2e6
 """More than a window exceeds an honest claim by. What a claim leaves open beyond it is taken for work, so that a side

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from kbench.build.service import Build, BuildRoom, build
 from kbench.config import RunOptions
 from kbench.engine.events import Listener
 from kbench.engine.lock import timing_lock
-from kbench.engine.pair import padded_source, torch_device
+from kbench.engine.pair import padded_source, possible, release_memory, torch_device
 from kbench.engine.pipeline import settled
 from kbench.engine.run import Prepared, prepare, staffed
 from kbench.errors import InfraError, UsageError
 from kbench.judge.cases import SeedSource
 from kbench.judge.desk import Desk
 from kbench.judge.judging import Question, ask_first, inspect
-from kbench.judge.oracle import run_reference
 from kbench.judge.reference import Reference
 from kbench.judge.stream import Stream
-from kbench.measure import physics
 from kbench.model import Device, Job, Verdict
 from kbench.profile import ncu
 from kbench.profile.model import REFERENCE, SOLUTION, Profile, Resources, Section, Side, Work
@@ -147,7 +143,7 @@ class _Taking:
         if judged is not None:
             profile = _noted(profile, f"{judged.status} ({judged.reason}), profiled all the same: {judged.message}")
         del question, reference
-        _release_memory()
+        release_memory()
         try:
             sides = (self._side(SOLUTION, profile.resources), self._side(REFERENCE, ()))
         except Unwatchable as error:
@@ -208,22 +204,8 @@ class _Taking:
 
 
 def _work(reference: Reference, question: Question, desk: Desk) -> Work:
-    """The least bytes and operations of a forward, counted or as the sidecar says, and the device's ceilings."""
-    counter = FlopCounterMode(display=False)
-    with counter:
-        run_reference(reference, question.case, inputs=[t.clone() for t in question.case.inputs.tensors])
-    counted = float(desk.bytes_moved())
-    least_bytes, least_flops = physics.least_work(
-        reference.problem.floor, counted_bytes=counted, counted_flops=float(counter.get_total_flops())
-    )
-    ceilings = physics.measure_ceilings(reference.device, typical_bytes=int(counted))
+    least_bytes, least_flops, ceilings = possible(reference, question, desk)
     return Work(
         least_bytes=least_bytes, least_flops=least_flops,
         bytes_per_s=ceilings.bytes_per_s, flops_per_s=ceilings.flops_per_s,
     )  # fmt: skip
-
-
-def _release_memory() -> None:
-    gc.collect()
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()

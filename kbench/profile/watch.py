@@ -62,8 +62,9 @@ def watch(post: Post, *, role: str) -> tuple[Event, ...]:
     InfraError.
     """
     room = _Room(post, name=f"profile-{role}")
-    ending = room.run(_EXECUTE, room.program(role, watched=True), timeout_s=_START_S + post.hiring.deadlines.call_s)
     try:
+        patience_s = _START_S + post.hiring.deadlines.call_s
+        ending = room.run(_EXECUTE, room.program(role, watched=True), timeout_s=patience_s)
         if ending is None:
             raise Unwatchable(Verdict(status=Status.TIMEOUT, reason="call", message="no answer under the profiler"))
         try:

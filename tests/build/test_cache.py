@@ -96,7 +96,7 @@ def aged(cache: BuildCache, built: Path, **ages_s: float) -> dict[str, str]:
 
 
 NOW = 2e9
-HOUR_S = 3600.0
+DAY_S = 86400.0
 
 
 def kept(keys: dict[str, str], tmp_path: Path) -> set[str]:
@@ -104,7 +104,7 @@ def kept(keys: dict[str, str], tmp_path: Path) -> set[str]:
 
 
 def test_the_least_recently_used_go_first(cache: BuildCache, built: Path, tmp_path: Path) -> None:
-    keys = aged(cache, built, young=2 * HOUR_S, old=9 * HOUR_S, middle=5 * HOUR_S)
+    keys = aged(cache, built, young=2 * DAY_S, old=9 * DAY_S, middle=5 * DAY_S)
     one = cache.stock(NOW).size_bytes / 3
     assert cache.trim(2.5 * one, NOW) == 1
     assert kept(keys, tmp_path) == {"young", "middle"}
@@ -112,7 +112,7 @@ def test_the_least_recently_used_go_first(cache: BuildCache, built: Path, tmp_pa
 
 
 def test_what_a_run_may_be_using_stays(cache: BuildCache, built: Path, tmp_path: Path) -> None:
-    keys = aged(cache, built, now=0.0, old=2 * HOUR_S)
+    keys = aged(cache, built, now=0.0, old=2 * DAY_S)
     assert cache.stock(NOW).removable == 1
     assert cache.trim(0.0, NOW) == 1
     assert kept(keys, tmp_path) == {"now"}
@@ -126,7 +126,7 @@ def test_to_be_found_is_to_be_used(cache: BuildCache, built: Path) -> None:
 
 
 def test_everything_can_be_cleared(cache: BuildCache, built: Path, tmp_path: Path) -> None:
-    keys = aged(cache, built, now=0.0, old=2 * HOUR_S)
+    keys = aged(cache, built, now=0.0, old=2 * DAY_S)
     assert cache.clear() == 2
     assert kept(keys, tmp_path) == set() and cache.stock(NOW).entries == 0
     assert taken(cache, built) == ["ext/k.so"]  # and filled anew

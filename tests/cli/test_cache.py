@@ -30,7 +30,7 @@ def said(folder: Path, *arguments: str, capsys: pytest.CaptureFixture[str]) -> d
 
 def test_what_is_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = said(folder, "--stats", capsys=capsys)
-    assert (data["builds"], data["removed"], data["unused_for_an_hour"]) == (2, 0, 0)
+    assert (data["builds"], data["removed"], data["unused_for_a_day"]) == (2, 0, 0)
     assert data["size_bytes"] == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert run_cli(["cache", "--cache-dir", str(folder)]) == EXIT_OK
     assert f"{folder}: 2 builds" in capsys.readouterr().out

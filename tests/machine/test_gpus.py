@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kbench.errors import InfraError
 from kbench.machine import gpus
 from kbench.machine.gpus import Gpu
 
@@ -114,14 +115,16 @@ def test_visible_devices_as_cuda_reads_them(setting: str | None, shown: tuple[Gp
 
 def test_a_chosen_gpu_is_the_only_one_seen() -> None:
     env = {"CUDA_VISIBLE_DEVICES": "1,0"}
-    chosen = gpus.visible((A, B), env["CUDA_VISIBLE_DEVICES"])[1]
-    gpus.see_only(chosen, env)
+    assert gpus.see_only(gpus.visible((A, B), env["CUDA_VISIBLE_DEVICES"]), 1, env) == A
     assert gpus.visible((A, B), env["CUDA_VISIBLE_DEVICES"]) == (A,)
 
 
-def test_without_a_name_for_it_nothing_is_hidden() -> None:
+def test_a_lonely_gpu_needs_no_name_and_one_of_several_does() -> None:
     env: dict[str, str] = {}
-    gpus.see_only(dataclasses.replace(A, uuid=""), env)
+    nameless = dataclasses.replace(A, uuid="")
+    assert gpus.see_only((nameless,), 0, env) == nameless
+    with pytest.raises(InfraError, match="cannot be chosen"):
+        gpus.see_only((B, nameless), 1, env)
     assert env == {}
 
 
