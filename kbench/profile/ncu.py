@@ -36,8 +36,8 @@ def command(tool: Path, program: Sequence[str], kernels: Sequence[Resources], *,
     """The command line that measures the launches of `kernels` in `program`, its table in `csv_file`."""
     names = sorted({re.escape(plain_name(kernel.name).rpartition("::")[2]) for kernel in kernels})
     return [
-        str(tool), "--clock-control", "none", "--csv", "--page", "raw", "--metrics", ",".join(METRICS),
-        "--kernel-name-base", "function", "--kernel-name", f"regex:^({'|'.join(names)})$",
+        str(tool), "--profile-from-start", "off", "--clock-control", "none", "--csv", "--page", "raw",
+        "--metrics", ",".join(METRICS), "--kernel-name-base", "function", "--kernel-name", f"regex:^({'|'.join(names)})$",
         "--launch-count", str(_MAX_LAUNCHES), "--log-file", str(csv_file), *program,
     ]  # fmt: skip
 

@@ -84,9 +84,11 @@ def _call(module: torch.nn.Module, case: Case) -> None:
 
 
 def _unwatched(module: torch.nn.Module, case: Case) -> list[dict[str, Any]]:
-    """One forward for a tool around this process."""
+    """One forward for a tool around this process, which looks from here on only."""
+    torch.cuda.profiler.start()
     _call(module, case)
     torch.cuda.synchronize()
+    torch.cuda.profiler.stop()
     return []
 
 

@@ -22,7 +22,7 @@ OPTIONS: Mapping[str, Any] = {
     "blocks": 4,
     "min_samples": 4,
     "min_block_ms": 5.0,
-    "timeout_s": 10.0,
+    "timeout_s": 20.0,
     "build_timeout_s": 240.0,
 }
 """What every selftest runs with, so that two of them ask the same. Lies are gross: few samples tell them."""

@@ -65,3 +65,4 @@ def test_only_own_kernels_are_measured(tmp_path: Path) -> None:
     assert line[-3:] == ["python", "-m", "p"]
     assert line[line.index("--kernel-name") + 1] == "regex:^(fused|norm)$"
     assert line[line.index("--clock-control") + 1] == "none"
+    assert line[line.index("--profile-from-start") + 1] == "off", "a warm-up's launches are none of one forward"

@@ -26,7 +26,7 @@ def test_the_options_are_fixed(tmp_path: Path) -> None:
     (tmp_path / "kbench.yaml").write_text("replicates: 9\n")
     environment = {"KBENCH_BLOCKS": "9", "KBENCH_TIMEOUT_S": "9", "KBENCH_NONSENSE": "9"}
     options = options_of(tmp_path / "suite", environment=environment, cwd=tmp_path)
-    assert (options.replicates, options.blocks, options.timeout_s) == (1, 4, 10.0)
+    assert (options.replicates, options.blocks, options.timeout_s) == (1, 4, 20.0)
     assert options.baselines == ("eager",)
     assert set(OPTIONS) <= set(vars(options))
     assert options.memory_limit_gb < 6  # what the suite's memory bombs want
