@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kbench.layout import TensorSlot
+if TYPE_CHECKING:  # torch, which whoever only hires does not need
+    from kbench.layout import TensorSlot
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,6 +90,16 @@ def _whole(at_least: int, below: int | None = None) -> Read:
     return read
 
 
+def _gpus(value: Any) -> int | None:
+    if value == "all":
+        return None
+    try:
+        number: int = _whole(1)(value)
+    except ValueError as error:
+        raise ValueError(f"all, or {error}") from None
+    return number
+
+
 def _positive(value: Any) -> float:
     wanted = ValueError("a number above 0")
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -145,6 +155,8 @@ class RunOptions:
     solutions: Path = _option(_path, Path("solutions"))
     device: str = _option(_device, "auto")
     """`auto`, `cpu`, `cuda` or `cuda:<index>`."""
+    gpus: int | None = _option(_gpus, 1)
+    """How many GPUs to share the work among, from the device's index on; None: all."""
     size: str | None = _option(_text)
     """None: on the CPU `small` where a problem declares it, else `full`."""
     out: Path | None = _option(_path)

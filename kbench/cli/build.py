@@ -28,7 +28,8 @@ from kbench.errors import EXIT_FAILED, EXIT_OK, EXIT_UNDECIDED
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per solution.")
 def build_command(arch: str | None, as_json: bool, **flags: Any) -> int:
     """Build every solution in a confined process, and report success or the compiler's error for each."""
-    from kbench.engine.run import build_only, prepare
+    from kbench.engine.prepare import prepare
+    from kbench.engine.run import build_only
 
     options = load_options(flags, os.environ, Path.cwd()).options
     with tempfile.TemporaryDirectory(prefix="kbench-logs-") as logs, prepare(options, to_build=True) as prepared:

@@ -54,7 +54,7 @@ def lint_command(
     inventory = take_inventory()
     kind, index = resolve_device(options.device, probe(inventory))
     if kind is Device.CUDA:
-        see_only(inventory.gpus, index, os.environ)
+        see_only(inventory.gpus[index], os.environ, of=len(inventory.gpus))
     targets, refused = find_targets(problems, device=kind, size=options.size, select=select)
     reports = {report.problem: report for report in refused}
     for number, report in enumerate(examine_all(targets, device=kind, timeout_s=timeout_s), start=1):

@@ -25,6 +25,7 @@ _PASSIVE = "OMP_WAIT_POLICY"
 @click.argument("problems", required=False, type=click.Path(path_type=Path))
 @click.argument("solutions", required=False, type=click.Path(path_type=Path))
 @click.option("--device", metavar="auto|cpu|cuda[:i]", help="Where to run (default: the first GPU, else the CPU).")
+@click.option("--gpus", metavar="N|all", help="GPUs to share the work among, from the device's on (default: 1).")
 @click.option("--size", metavar="NAME", help="A size the problems declare (default: small on the CPU, full on CUDA).")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's directory.")
 @click.option("--resume", is_flag=True, default=None, help="Complete the run in --out (default: the newest).")
@@ -52,7 +53,8 @@ def run_command(list_only: bool, as_json: bool, **flags: Any) -> int:
     laid out as SOLUTIONS/<problem>/<name>.py. Without them: problems/ and solutions/.
     """
     os.environ.setdefault(_PASSIVE, "passive")
-    from kbench.engine.run import execute, open_store, prepare
+    from kbench.engine.prepare import prepare
+    from kbench.engine.run import execute, open_store
 
     options, path, started = _resolve(flags)
     with prepare(options) as prepared:

@@ -17,7 +17,7 @@ from kbench.errors import EXIT_OK
 from kbench.model import Record
 
 if TYPE_CHECKING:
-    from kbench.engine.run import Prepared
+    from kbench.engine.prepare import Prepared
     from kbench.selftest.pages import Selftest
     from kbench.selftest.specimens import Specimen
 
@@ -27,6 +27,7 @@ _PASSIVE = "OMP_WAIT_POLICY"
 
 @click.command("selftest")
 @click.option("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="Where to run (default: the first GPU).")
+@click.option("--gpus", metavar="N|all", help="GPUs to share the work among (default: 1).")
 @click.option("-k", "select", metavar="EXPR", help="Only files whose id matches, e.g. 'clock or honest_memo'.")
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR",
@@ -39,7 +40,8 @@ _PASSIVE = "OMP_WAIT_POLICY"
     help="Another suite than kbench's own, laid out like tests/evil.",
 )  # fmt: skip
 def selftest_command(
-    device: str, select: str | None, out: Path | None, list_only: bool, as_json: bool, suite: Path | None
+    device: str, gpus: str | None, select: str | None, out: Path | None, list_only: bool, as_json: bool,
+    suite: Path | None,
 ) -> int:
     """Run the red-team suite: cheats that must be caught, each with its status, and honest twins that must pass.
 
@@ -53,7 +55,9 @@ def selftest_command(
     from kbench.selftest.specimens import find_suite, read_suite
 
     root = find_suite() if suite is None else suite.resolve()
-    options = selftest_options(root, device=device, select=select, out=out, environment=os.environ, cwd=Path.cwd())
+    options = selftest_options(
+        root, device=device, gpus=gpus, select=select, out=out, environment=os.environ, cwd=Path.cwd()
+    )
     with prepare_suite(options, read_suite(root)) as (prepared, chosen):
         screen.warn(prepared.discovery.warnings)
         if list_only:

@@ -19,7 +19,8 @@ from kbench.config import RunOptions
 from kbench.engine.events import Listener
 from kbench.engine.gauge import watching
 from kbench.engine.lock import timing_lock
-from kbench.engine.run import Prepared, prepare, settings_of, staffed
+from kbench.engine.prepare import Prepared, prepare
+from kbench.engine.staff import settings_of, staffed
 from kbench.model import Record, Status
 from kbench.store.runs import Key, LoadedRun
 from kbench.store.sources import find_problem, find_solution
@@ -76,7 +77,7 @@ def _laid_out(run: LoadedRun, keys: Sequence[Key], folder: Path, options: RunOpt
         solution.write_text(find_solution(run, record), newline="")
     return dataclasses.replace(
         options, problems=folder / "problems", solutions=folder / "solutions", device=run.records[keys[0]].device,
-        baselines=("eager",), select=None, replicates=1, most_replicates=1, sanitize=False,
+        baselines=("eager",), gpus=1, select=None, replicates=1, most_replicates=1, sanitize=False,
     )  # fmt: skip
 
 
@@ -94,8 +95,9 @@ def _measured(
             return path
 
         settings = settings_of(
-            options, hiring, room, environment_key="confirm", log_path=log_path, stage=lambda *_: None, gauge=gauge,
-        )
+            options, hiring, room.toolchain, environment_key="confirm", log_path=log_path,
+            stage=lambda *_: None, gauge=gauge,
+        )  # fmt: skip
         built = [
             {
                 job.key: (job, build)
@@ -113,8 +115,8 @@ def _in_turn(
     pair: tuple[tuple[Job, Build], tuple[Job, Build]], settings: Settings, listener: Listener, rounds: int
 ) -> list[Record]:
     """A record for each of the two, whose replicates alternated; who goes first alternates as well."""
-    from kbench.engine.pair import make_record, run_pair
-    from kbench.engine.pipeline import settled
+    from kbench.engine.pair import run_pair
+    from kbench.engine.records import make_record, settled
 
     taken: list[list[Record]] = [[], []]
     for number in range(rounds):

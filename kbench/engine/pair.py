@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from kbench.build.service import Build
 from kbench.config import COMPILE_MODES
+from kbench.engine.records import Findings, Outcome, make_record, padded_source
 from kbench.errors import InfraError, KbenchError, ProblemError
 from kbench.judge.cases import SeedSource
 from kbench.judge.desk import Desk
@@ -22,7 +22,7 @@ from kbench.judge.judging import Question, ask_first, further_questions, judge
 from kbench.judge.oracle import run_reference, same_bytes
 from kbench.judge.reference import Reference
 from kbench.judge.stream import Stream
-from kbench.machine.telemetry import Gauge, NoGauge, PlacedReading
+from kbench.machine.telemetry import Gauge, NoGauge
 from kbench.measure import physics
 from kbench.measure.checks import TimedOutputWrong
 from kbench.measure.live import BaselineFailed, Bench, Disturbed, LiveBackend, SideSpec
@@ -31,7 +31,7 @@ from kbench.measure.sampling import Budget
 from kbench.measure.spoiled import advise
 from kbench.measure.summary import summarise
 from kbench.measure.window import CPU_SLACK, CUDA_SLACK, SOLUTION
-from kbench.model import Device, Job, Measurement, Record, Sample, Status, Verdict
+from kbench.model import Device, Job, Status, Verdict
 from kbench.remote.hire import Hiring, Post, hire
 from kbench.remote.link import WorkerFailed, WorkerLink
 from kbench.sanitize.check import sanitize
@@ -62,28 +62,9 @@ class Settings:
     """Read between the timed calls."""
 
 
-@dataclass
-class _Findings:
-    """What is known of a pair so far; becomes its record whatever happens."""
-
-    verdict: Verdict
-    measurement: Measurement | None = None
-    log_ratios: tuple[float, ...] = ()
-    isolation: Mapping[str, str] = field(default_factory=dict)
-    flags: list[str] = field(default_factory=list)
-    advice: tuple[str, ...] = ()
-    readings: tuple[PlacedReading, ...] = ()
-    left_out: list[str] = field(default_factory=list)
-    judge_s: float | None = None
-
-
 def torch_device(job: Job) -> torch.device:
     """Where a job runs: on the CPU, or on the one GPU that is to be seen."""
     return torch.device("cpu") if job.device is Device.CPU else torch.device("cuda:0")
-
-
-Outcome = tuple[Record, tuple[Sample, ...], tuple[PlacedReading, ...]]
-"""A pair's record, its samples, and the device's telemetry meanwhile. Both are empty where nothing was timed."""
 
 
 def run_pair(job: Job, build: Build, settings: Settings) -> Outcome:
@@ -100,7 +81,7 @@ def run_pair(job: Job, build: Build, settings: Settings) -> Outcome:
 
 
 def _run_pair(job: Job, build: Build, settings: Settings) -> Outcome:
-    findings = _Findings(Verdict(status=Status.INFRA_ERROR, reason="unfinished"))
+    findings = Findings(Verdict(status=Status.INFRA_ERROR, reason="unfinished"))
     try:
         _examine(job, build, settings, findings)
         if settings.sanitize and findings.verdict.status is Status.CORRECT:
@@ -126,7 +107,7 @@ def _run_pair(job: Job, build: Build, settings: Settings) -> Outcome:
     return record, samples, findings.readings
 
 
-def _examine(job: Job, build: Build, settings: Settings, findings: _Findings) -> None:
+def _examine(job: Job, build: Build, settings: Settings, findings: Findings) -> None:
     device = torch_device(job)
     settings.stage(job.solution.id, "judging")
     start = time.monotonic()
@@ -180,7 +161,7 @@ def _judge(
     return judge(link, stream, reference, questions, seeds)
 
 
-def _measure(job: Job, build: Build, settings: Settings, bench: Bench, findings: _Findings) -> None:
+def _measure(job: Job, build: Build, settings: Settings, bench: Bench, findings: Findings) -> None:
     specs = [SideSpec(name=SOLUTION, post=_candidate(job, build, settings, "timing"))]
     specs += [_baseline(name, bench.reference, settings, job) for name in settings.baselines]
 
@@ -249,11 +230,6 @@ def _baseline(name: str, reference: Reference, settings: Settings, job: Job) -> 
     return SideSpec(name=name, post=post, compile_mode=mode)
 
 
-def padded_source(job: Job) -> str:
-    """The solution's text with its lines where they stand in the file the user gave (a raw response, say)."""
-    return "\n" * job.solution.line_offset + job.solution.path.read_text(errors="replace")
-
-
 def _budget(settings: Settings, desk: Desk, device: torch.device) -> Budget:
     on_cuda = device.type == "cuda"
     return Budget(
@@ -301,51 +277,3 @@ def release_memory() -> None:
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-
-
-def make_record(
-    job: Job, build: Build | None, verdict: Verdict, environment_key: str, *, findings: _Findings | None = None
-) -> Record:
-    """The one record of a pair. Speeds are given only where the verdict is `correct`."""
-    evidence: dict[str, Any] = {key: value for key, value in verdict.evidence.items() if key != "text"}
-    record = Record(
-        problem=job.problem.id,
-        solution=job.solution.name,
-        device=job.device.value,
-        size=job.size,
-        precision=job.problem.precision.value,
-        status=verdict.status,
-        reason=verdict.reason,
-        message=verdict.message,
-        evidence=evidence,
-        build_s=None if build is None else round(build.seconds, 3),
-        cached=None if build is None else build.cached,
-        judge_s=findings.judge_s if findings else None,
-        isolation=dict(findings.isolation) if findings else {},
-        flags=tuple(findings.flags) if findings else (),
-        advice=findings.advice if findings else (),
-        cases_left_out=tuple(findings.left_out) if findings else (),
-        problem_sha=job.problem.sha,
-        solution_sha=job.solution.sha,
-        environment_key=environment_key,
-    )
-    measured = findings.measurement if findings else None
-    if findings is None or measured is None or verdict.status is not Status.CORRECT:
-        return record
-    return dataclasses.replace(
-        record,
-        speedup=measured.speedup.value,
-        speedup_low=measured.speedup.low,
-        speedup_high=measured.speedup.high,
-        time_ms=measured.time_ms,
-        reference_ms=measured.reference_ms,
-        baselines=measured.baselines,
-        host=measured.host,
-        floor_ms=measured.floor_ms,
-        sol_fraction=measured.sol_fraction,
-        replicates=measured.replicates,
-        replicate_log_ratios=findings.log_ratios,
-        deciding_replicates=measured.deciding_replicates,
-        timed_calls=measured.timed_calls,
-        verified_calls=measured.verified_calls,
-    )

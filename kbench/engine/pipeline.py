@@ -1,27 +1,77 @@
-"""Run a plan: all builds first, side by side, then one pair after another. Each pair's record is kept as it ends."""
+"""From planned pairs to records: builds side by side, and each built pair onto the next lane that is free."""
 
 from __future__ import annotations
 
 import concurrent.futures
+import heapq
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 from kbench.build.service import Build, BuildRoom, build
 from kbench.engine.events import Listener
-from kbench.engine.pair import Settings, make_record, padded_source, run_pair, torch_device
-from kbench.errors import KbenchError
-from kbench.judge.warm import warm_up
+from kbench.engine.lane import Lane
+from kbench.engine.records import Outcome, make_record, padded_source, settled
+from kbench.errors import InfraError, KbenchError
 from kbench.model import Job, Status, Verdict
 from kbench.store.writer import RunStore
 
 
 def run_jobs(
-    jobs: Sequence[Job], *, store: RunStore, room: BuildRoom, settings: Settings, workers: int, listener: Listener
-) -> None:
-    """Bring every job to its record, in the plan's order, except those that have one already.
+    jobs: Sequence[Job], *, store: RunStore, room: BuildRoom, lanes: Sequence[Lane], workers: int, apart: bool,
+    environment_key: str, listener: Listener,
+) -> None:  # fmt: skip
+    """Bring every job to its record, except those that have one already. `workers` are built at a time.
 
-    Nothing is timed while anything is built. Raises StoreError when a record cannot be written.
+    The cheapest comes first: what needs no worker, then what does not build. Of what is built, the earliest in the
+    plan is next; unless builds are `apart` from the lanes' cores, nothing is timed before all have ended. A lane whose
+    device is of no use any more leaves its pair to the others.
+
+    Raises StoreError when a record cannot be written, InfraError when no lane is left.
     """
+    ready = _settle(jobs, store=store, environment_key=environment_key, listener=listener)
+    places = {job.key: place for place, job in enumerate(ready)}
+    builders = concurrent.futures.ThreadPoolExecutor(max_workers=workers)
+    building = {builders.submit(_build_job, job, room, store.log_path, listener): job for job in ready}
+    built: list[tuple[int, Job, Build]] = []
+    judging: dict[Future[Outcome], tuple[Lane, Job, Build]] = {}
+    idle = list(lanes)
+    try:
+        while building or built or judging:
+            while built and idle and (apart or not building):
+                _, job, its_build = heapq.heappop(built)
+                lane = idle.pop(0)
+                judging[lane.submit(job, its_build)] = (lane, job, its_build)
+            under_way: list[Future[Any]] = [*building, *judging]
+            ended = concurrent.futures.wait(under_way, return_when=concurrent.futures.FIRST_COMPLETED).done
+            for future in ended & building.keys():
+                job, its_build = building.pop(future), future.result()
+                if its_build.failure is None:
+                    heapq.heappush(built, (places[job.key], job, its_build))
+                else:
+                    listener.ended(store.append(make_record(job, its_build, its_build.failure, environment_key)))
+            for future in ended & judging.keys():
+                lane, job, its_build = judging.pop(future)
+                try:
+                    listener.ended(store.append(*future.result()))
+                    idle.append(lane)
+                except InfraError as error:
+                    if not idle and not judging:
+                        raise
+                    listener.note(f"a GPU is left out from here on: {error}")
+                    heapq.heappush(built, (places[job.key], job, its_build))
+    except BaseException:
+        room.hiring.server.kill_all()  # an interrupted build must not be waited for
+        raise
+    finally:
+        builders.shutdown(cancel_futures=True)
+
+
+def _settle(
+    jobs: Sequence[Job], *, store: RunStore, environment_key: str, listener: Listener
+) -> list[Job]:
+    """Keep the sources of all that have no record yet, and record those that need no worker. Returns the others."""
     todo = [job for job in jobs if job.key not in store.records]
     for job in todo:
         store.save_source(job.solution.id, job.solution.path)
@@ -30,33 +80,8 @@ def run_jobs(
         if (early := settled(job)) is None:
             ready.append(job)
         else:
-            listener.ended(store.append(make_record(job, None, early, settings.environment_key)))
-    first = {torch_device(job): job for job in reversed(ready)}
-    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as aside:
-        warmed = [
-            aside.submit(warm_up, job.problem, size=job.size, device=device) for device, job in first.items()
-        ]
-        built = build_all(ready, room=room, log_path=store.log_path, workers=workers, listener=listener)
-    for each in warmed:
-        each.result()
-    for job, its_build in built:
-        if its_build.failure is not None:
-            record = make_record(job, its_build, its_build.failure, settings.environment_key)
-            listener.ended(store.append(record))
-    for job, its_build in built:
-        if its_build.failure is None:
-            listener.ended(store.append(*run_pair(job, its_build, settings)))
-
-
-def settled(job: Job) -> Verdict | None:
-    """The verdict of a pair that needs no worker."""
-    if job.skip_reason is not None:
-        return Verdict(status=Status.SKIPPED, reason=job.skip_reason)
-    if job.problem.defect is not None:
-        return Verdict(status=Status.INFRA_ERROR, reason="problem", message=job.problem.defect)
-    if job.solution.defect is not None:
-        return Verdict(status=Status.LOAD_ERROR, reason="no_candidate", message=job.solution.defect)
-    return None
+            listener.ended(store.append(make_record(job, None, early, environment_key)))
+    return ready
 
 
 def build_all(
@@ -68,16 +93,9 @@ def build_all(
     listener: Listener,
 ) -> list[tuple[Job, Build]]:
     """Build several jobs at once, `workers` at a time. Failures are values; an interrupt ends all builds."""
-
-    def one(job: Job) -> Build:
-        listener.stage(job.solution.id, "building")
-        finished = _build_job(job, room=room, log=log_path(job.solution.id, "build"))
-        listener.stage(job.solution.id, "built" if finished.failure is None else "not built")
-        return finished
-
     pool = concurrent.futures.ThreadPoolExecutor(max_workers=workers)
     try:
-        futures = [pool.submit(one, job) for job in jobs]
+        futures = [pool.submit(_build_job, job, room, log_path, listener) for job in jobs]
         return [(job, future.result()) for job, future in zip(jobs, futures, strict=True)]
     except BaseException:
         room.hiring.server.kill_all()  # an interrupted build must not be waited for
@@ -86,9 +104,13 @@ def build_all(
         pool.shutdown(cancel_futures=True)
 
 
-def _build_job(job: Job, *, room: BuildRoom, log: Path) -> Build:
+def _build_job(job: Job, room: BuildRoom, log_path: Callable[[str, str], Path], listener: Listener) -> Build:
     """One job's build; a failure of ours becomes a failed build as well."""
+    listener.stage(job.solution.id, "building")
+    log = log_path(job.solution.id, "build")
     try:
-        return build(room, source=padded_source(job), shown_path=job.solution.shown_path, log=log)
+        finished = build(room, source=padded_source(job), shown_path=job.solution.shown_path, log=log)
     except KbenchError as error:
-        return Build(failure=Verdict(status=Status.INFRA_ERROR, reason="build", message=str(error)))
+        finished = Build(failure=Verdict(status=Status.INFRA_ERROR, reason="build", message=str(error)))
+    listener.stage(job.solution.id, "built" if finished.failure is None else "not built")
+    return finished

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kbench.errors import InfraError
+from kbench.errors import InfraError, NothingToDo, UsageError
 
 _SMI_TIMEOUT_S = 20
-_SMI_QUERY = ("--query-gpu=name,driver_version,memory.total,uuid", "--format=csv,noheader,nounits")
+_SMI_QUERY = ("--query-gpu=name,driver_version,memory.total,uuid,compute_cap", "--format=csv,noheader,nounits")
+_CAPABILITY = re.compile(r"\d{1,3}\.\d{1,2}")
 _TEXT_BYTES = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE, also enough for a UUID and the driver's version
 
 
@@ -26,6 +28,8 @@ class Gpu:
     driver: str
     memory_gb: float
     uuid: str = ""
+    capability: str = ""
+    """The compute capability, `9.0`; empty where the driver does not say."""
 
 
 class _NvmlMemory(ctypes.Structure):
@@ -63,21 +67,35 @@ def visible(gpus: tuple[Gpu, ...], setting: str | None) -> tuple[Gpu, ...]:
     return tuple(shown)
 
 
-def see_only(gpus: Sequence[Gpu], index: int, env: MutableMapping[str, str]) -> Gpu:
-    """Let CUDA, in this process and in those it starts, see one GPU alone, as its device 0. Returns it.
+def take(gpus: Sequence[Gpu], index: int, count: int | None) -> tuple[Gpu, ...]:
+    """`count` of the GPUs from `index` on, or all of them (None). They are alike, so that their times compare.
 
-    CUDA must not have been used before. Nothing then depends on which device happens to be the current one. It is no
-    wall: a hostile worker can drop the variable. Raises InfraError where the driver gives several GPUs no names.
+    Raises NothingToDo where there are not so many, UsageError where they differ.
     """
-    gpu = gpus[index]
+    taken = tuple(gpus[index:] if count is None else gpus[index : index + count])
+    if len(taken) < (count or 1):
+        raise NothingToDo(f"{count} GPUs are not here", why=f"from cuda:{index} on there are {len(taken)}")
+    if len(kinds := dict.fromkeys(gpu.name for gpu in taken)) > 1:
+        raise UsageError(
+            "the GPUs of one run must be alike", why=f"there are {' and '.join(kinds)}",
+            hint="name one with --device cuda:<index>, or the alike ones in CUDA_VISIBLE_DEVICES",
+        )  # fmt: skip
+    return taken
+
+
+def see_only(gpu: Gpu, env: MutableMapping[str, str], *, of: int) -> None:
+    """Let CUDA see one GPU `of` so many alone, as its device 0, in every process that has `env`.
+
+    Nothing then depends on which device happens to be the current one. It is no wall: a hostile worker can drop the
+    variable. Raises InfraError where the driver gives several GPUs no names.
+    """
     if gpu.uuid:
         env["CUDA_VISIBLE_DEVICES"] = gpu.uuid
-    elif len(gpus) > 1:
+    elif of > 1:
         raise InfraError(
             "one of several GPUs cannot be chosen", why="the driver tells no UUID of it",
             hint="set CUDA_VISIBLE_DEVICES to one of them",
         )  # fmt: skip
-    return gpu
 
 
 def _from_nvml() -> tuple[Gpu, ...] | None:
@@ -121,7 +139,14 @@ def _nvml_gpu(library: Any, index: int, driver: str) -> Gpu:
         driver=driver,
         memory_gb=round(memory.total / 2**30, 1),
         uuid=_text(library.nvmlDeviceGetUUID, handle),
+        capability=_nvml_capability(library, handle),
     )
+
+
+def _nvml_capability(library: Any, handle: ctypes.c_void_p) -> str:
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    call_nvml(library.nvmlDeviceGetCudaComputeCapability, handle, ctypes.byref(major), ctypes.byref(minor))
+    return f"{major.value}.{minor.value}"
 
 
 def _text(function: Any, *arguments: Any) -> str:
@@ -156,10 +181,13 @@ def _from_smi(env: Mapping[str, str]) -> tuple[Gpu, ...]:
 
 
 def parse_smi(output: str) -> tuple[Gpu, ...]:
-    """Read nvidia-smi's CSV (memory in MiB); lines that are not four fields are not GPUs."""
+    """Read nvidia-smi's CSV (memory in MiB); lines that are not five fields are not GPUs."""
     rows = ([field.strip() for field in line.split(",")] for line in output.splitlines())
     return tuple(
-        Gpu(name=row[0], driver=row[1], memory_gb=round(int(row[2]) / 2**10, 1), uuid=row[3])
+        Gpu(
+            name=row[0], driver=row[1], memory_gb=round(int(row[2]) / 2**10, 1), uuid=row[3],
+            capability=row[4] if _CAPABILITY.fullmatch(row[4]) else "",
+        )
         for row in rows
-        if len(row) == 4 and row[2].isdecimal()
+        if len(row) == 5 and row[2].isdecimal()
     )

@@ -37,7 +37,8 @@ def command(tool: Path, program: Sequence[str], kernels: Sequence[Resources], *,
     names = sorted({re.escape(plain_name(kernel.name).rpartition("::")[2]) for kernel in kernels})
     return [
         str(tool), "--profile-from-start", "off", "--clock-control", "none", "--csv", "--page", "raw",
-        "--metrics", ",".join(METRICS), "--kernel-name-base", "function", "--kernel-name", f"regex:^({'|'.join(names)})$",
+        "--metrics", ",".join(METRICS),
+        "--kernel-name-base", "function", "--kernel-name", f"regex:^({'|'.join(names)})$",
         "--launch-count", str(_MAX_LAUNCHES), "--log-file", str(csv_file), *program,
     ]  # fmt: skip
 

@@ -15,9 +15,10 @@ from kbench.build.service import Build, BuildRoom, build
 from kbench.config import RunOptions
 from kbench.engine.events import Listener
 from kbench.engine.lock import timing_lock
-from kbench.engine.pair import padded_source, possible, release_memory, torch_device
-from kbench.engine.pipeline import settled
-from kbench.engine.run import Prepared, prepare, staffed
+from kbench.engine.pair import possible, release_memory, torch_device
+from kbench.engine.prepare import Prepared, prepare
+from kbench.engine.records import padded_source, settled
+from kbench.engine.staff import staffed
 from kbench.errors import InfraError, UsageError
 from kbench.judge.cases import SeedSource
 from kbench.judge.desk import Desk
@@ -52,6 +53,7 @@ def prepare_pair(options: RunOptions) -> Iterator[tuple[Prepared, Job]]:
 
     Raises UsageError unless they name exactly one pair, and what `prepare` raises.
     """
+    options = dataclasses.replace(options, gpus=1)
     with contextlib.ExitStack() as stack:
         prepared = stack.enter_context(prepare(options, to_build=True))
         job = _only(prepared)

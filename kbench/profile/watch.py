@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kbench.assignment import Task
-from kbench.engine.pair import padded_source
+from kbench.engine.records import padded_source
 from kbench.errors import InfraError
 from kbench.model import Job, Status, Verdict
 from kbench.profile import ncu

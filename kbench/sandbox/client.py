@@ -139,7 +139,7 @@ class ForkServer:
         visible: Sequence[str] = (),
         hidden: Sequence[str] = (),
     ) -> None:
-        """Start the server, which imports `modules` once; `await_ready` waits for that.
+        """Start the server, which imports `modules` once; whoever spawns waits for that.
 
         Every process forked from it can read the folders of `visible` and sees those of `hidden` empty.
         """
@@ -151,6 +151,8 @@ class ForkServer:
         self._uids = itertools.cycle(range(_FIRST_UID, _FIRST_UID + _UIDS))
         self._numbers = itertools.count()
         self._live: weakref.WeakSet[Confined] = weakref.WeakSet()
+        self._starting = threading.Lock()
+        self._ready = False
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, (self.root / "server.log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -165,11 +167,15 @@ class ForkServer:
 
     def await_ready(self) -> None:
         """Raises InfraError when the server does not come up."""
-        ready = select.select([self._requests], [], [], START_TIMEOUT_S)[0]
-        if not ready or self._requests.recv(64) != b"ready":
-            said = (self.root / "server.log").read_text(errors="replace")[-2000:]
-            self.close()
-            raise InfraError("the fork server did not start", why=said.strip() or "no answer", hint="kbench doctor")
+        with self._starting:
+            if self._ready:
+                return
+            ready = select.select([self._requests], [], [], START_TIMEOUT_S)[0]
+            if not ready or self._requests.recv(64) != b"ready":
+                said = (self.root / "server.log").read_text(errors="replace")[-2000:]
+                self.close()
+                raise InfraError("the fork server did not start", why=said.strip() or "no answer", hint="kbench doctor")
+            self._ready = True
 
     def new_scratch(self, *, uid: int | None) -> Path:
         """An empty folder that only `uid` (or we) can use."""
@@ -215,8 +221,9 @@ class ForkServer:
 
         `log` gets what it prints (appended); `descriptors` arrive in it in this order; `writable` are folders that
         it may write besides `scratch`.
-        Raises InfraError when the server is gone.
+        Raises InfraError when the server is gone, or did not come up.
         """
+        self.await_ready()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         request = {
             "target": target,

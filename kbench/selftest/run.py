@@ -10,7 +10,7 @@ from typing import Any
 
 from kbench.config import ENV_PREFIX, RunOptions, load_options
 from kbench.engine.events import Listener
-from kbench.engine.run import Prepared, prepare
+from kbench.engine.prepare import Prepared, prepare
 from kbench.errors import InfraError
 from kbench.model import Device, Job, Plan, Record
 from kbench.selftest.specimens import PROBLEMS, SOLUTIONS, Specimen
@@ -34,7 +34,8 @@ NEEDS_CUDA, NEEDS_CPU = "needs CUDA", "needs the CPU"
 
 
 def selftest_options(
-    suite: Path, *, device: str, select: str | None, out: Path | None, environment: Mapping[str, str], cwd: Path
+    suite: Path, *, device: str, gpus: str | None, select: str | None, out: Path | None,
+    environment: Mapping[str, str], cwd: Path,
 ) -> RunOptions:
     """The options of a run of the suite. Raises UsageError for what cannot be used as given."""
     kept = {ENV_PREFIX + name for name in _OF_THE_MACHINE}
@@ -43,7 +44,7 @@ def selftest_options(
     memory_limit_gb = _MEMORY_LIMIT_GB[device.startswith("cuda")]
     files = {"problems": shown / PROBLEMS, "solutions": shown / SOLUTIONS}
     flags = {**OPTIONS, **files, "memory_limit_gb": memory_limit_gb}
-    return load_options({**flags, "device": device, "select": select, "out": out}, env, suite).options
+    return load_options({**flags, "device": device, "gpus": gpus, "select": select, "out": out}, env, suite).options
 
 
 @contextmanager

@@ -161,12 +161,7 @@ class RunStore:
 
     def log_path(self, solution_id: str, name: str) -> Path:
         """Where the log `name` of a solution goes; its directory is made. Raises StoreError."""
-        path = _below(self.path / "logs", solution_id) / f"{_component(name)}.log"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise cannot_write(path.parent, error) from error
-        return path
+        return log_path(self.path, solution_id, name)
 
     def save_source(self, solution_id: str, source: str | Path) -> Path:
         """Keep what was judged: the text of a solution, or a copy of the file. Raises StoreError."""
@@ -223,6 +218,16 @@ def solution_source(run: Path, solution_id: str) -> Path:
 def problem_source(run: Path, problem_id: str) -> Path:
     """Where a run keeps the source of a problem; `.problem` sets it apart from a solution of the same id."""
     return _below(run / "sources", problem_id + ".problem.py")
+
+
+def log_path(run: Path, solution_id: str, name: str) -> Path:
+    """Where the log `name` of a solution goes; its directory is made. Raises StoreError."""
+    path = _below(run / "logs", solution_id) / f"{_component(name)}.log"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
+    return path
 
 
 def log_files(run: Path, solution_id: str) -> list[Path]:

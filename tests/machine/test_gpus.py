@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from kbench.errors import InfraError
+from kbench.errors import InfraError, NothingToDo, UsageError
 from kbench.machine import gpus
 from kbench.machine.gpus import Gpu
 
-A = Gpu(name="NVIDIA H200", driver="580.1", memory_gb=139.8, uuid="GPU-aaaa")
-B = Gpu(name="NVIDIA H100", driver="580.1", memory_gb=79.6, uuid="GPU-bbbb")
+A = Gpu(name="NVIDIA H200", driver="580.1", memory_gb=139.8, uuid="GPU-aaaa", capability="9.0")
+B = Gpu(name="NVIDIA H100", driver="580.1", memory_gb=79.6, uuid="GPU-bbbb", capability="9.0")
 
 
 class FakeNvml:
@@ -59,6 +59,9 @@ class FakeNvml:
 
     def _nvmlDeviceGetUUID(self, handle: Any, buffer: Any, _size: ctypes.c_uint) -> None:
         buffer.value = self._board(handle).uuid.encode()
+
+    def _nvmlDeviceGetCudaComputeCapability(self, handle: Any, major: Any, minor: Any) -> None:
+        major._obj.value, minor._obj.value = (int(part) for part in self._board(handle).capability.split("."))
 
     def _board(self, handle: Any) -> Gpu:
         index: int = handle.value - 1000
@@ -115,19 +118,35 @@ def test_visible_devices_as_cuda_reads_them(setting: str | None, shown: tuple[Gp
 
 def test_a_chosen_gpu_is_the_only_one_seen() -> None:
     env = {"CUDA_VISIBLE_DEVICES": "1,0"}
-    assert gpus.see_only(gpus.visible((A, B), env["CUDA_VISIBLE_DEVICES"]), 1, env) == A
+    gpus.see_only(gpus.visible((A, B), env["CUDA_VISIBLE_DEVICES"])[1], env, of=2)
     assert gpus.visible((A, B), env["CUDA_VISIBLE_DEVICES"]) == (A,)
 
 
 def test_a_lonely_gpu_needs_no_name_and_one_of_several_does() -> None:
     env: dict[str, str] = {}
     nameless = dataclasses.replace(A, uuid="")
-    assert gpus.see_only((nameless,), 0, env) == nameless
+    gpus.see_only(nameless, env, of=1)
     with pytest.raises(InfraError, match="cannot be chosen"):
-        gpus.see_only((B, nameless), 1, env)
+        gpus.see_only(nameless, env, of=2)
     assert env == {}
 
 
+def test_several_gpus_are_taken_from_the_chosen_one_on() -> None:
+    more = tuple(dataclasses.replace(A, uuid=f"GPU-{name}") for name in "abcd")
+    assert gpus.take(more, 1, 2) == more[1:3]
+    assert gpus.take(more, 1, None) == more[1:]
+    with pytest.raises(NothingToDo, match="5 GPUs are not here"):
+        gpus.take(more, 0, 5)
+
+
+def test_gpus_of_one_run_are_alike() -> None:
+    with pytest.raises(UsageError, match="alike"):
+        gpus.take((A, B), 0, None)
+    assert gpus.take((A, B), 1, 1) == (B,)
+
+
 def test_smi_output() -> None:
-    output = "NVIDIA H200, 580.1, 143771, GPU-x\nnonsense\nNVIDIA H100, 580.1, [N/A], GPU-y\n"
-    assert gpus.parse_smi(output) == (Gpu(name="NVIDIA H200", driver="580.1", memory_gb=140.4, uuid="GPU-x"),)
+    output = "NVIDIA H200, 580.1, 143771, GPU-x, 9.0\nnonsense\nNVIDIA H100, 580.1, [N/A], GPU-y, 9.0\n"
+    found = Gpu(name="NVIDIA H200", driver="580.1", memory_gb=140.4, uuid="GPU-x", capability="9.0")
+    assert gpus.parse_smi(output) == (found,)
+    assert gpus.parse_smi(output.replace("9.0", "[N/A]"))[0].capability == ""

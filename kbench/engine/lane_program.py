@@ -1,0 +1,75 @@
+"""The program of a GPU's lane: `python -m kbench.engine.lane_program FD CORES` judges and times what it is given.
+
+It ends when the other end of its connection is closed, or with SIGTERM; all that it has started ends with it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+from multiprocessing.connection import Connection
+
+
+def main() -> None:
+    """Keep to the cores, then serve."""
+    descriptor, cores = int(sys.argv[1]), {int(core) for core in sys.argv[2].split(",")}
+    os.sched_setaffinity(0, cores)  # before torch is imported, which counts them
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with Connection(descriptor) as boss:
+        try:
+            serve(boss)
+        except (EOFError, ConnectionError):
+            pass  # nobody is there to work for
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+
+def serve(boss: Connection) -> None:
+    """Judge one pair after another, until whoever gives them hangs up."""
+    from kbench.engine.gauge import watching
+    from kbench.engine.lane_process import BROKEN, NOTE, OUTCOME, READY, STAGE, Order
+    from kbench.engine.lock import timing_lock
+    from kbench.engine.staff import hiring_from, settings_of
+    from kbench.errors import InfraError
+    from kbench.model import Device
+    from kbench.store.writer import log_path
+
+    order: Order = boss.recv()
+    prepared = order.prepared
+    try:
+        with (
+            timing_lock(prepared.gpu, waiting=lambda text: boss.send((NOTE, text))),
+            hiring_from(prepared, order.toolchain, also_hidden=[order.run]) as hiring,
+            watching(prepared.gpu) as gauge,
+        ):
+            import torch
+
+            from kbench.engine import health
+            from kbench.engine.pair import run_pair
+            from kbench.judge.warm import warm_up
+
+            settings = settings_of(
+                prepared.options, hiring, order.toolchain, environment_key=order.environment_key,
+                log_path=functools.partial(log_path, order.run),
+                stage=lambda pair, stage: boss.send((STAGE, pair, stage)), gauge=gauge,
+            )  # fmt: skip
+            device = torch.device("cuda:0" if prepared.device is Device.CUDA else "cpu")
+            health.look_at(device)
+            if order.first is not None:
+                warm_up(order.first.problem, size=order.first.size, device=device)
+            hiring.server.await_ready()
+            boss.send((READY,))
+            while True:
+                job, build = boss.recv()
+                outcome = run_pair(job, build, settings)
+                boss.send((OUTCOME, outcome))
+                if health.may_have_harmed(outcome[0]):
+                    health.look_at(device)
+    except InfraError as error:
+        boss.send((BROKEN, str(error)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Who works for a run: the fork server whose workers build, answer and are timed, and what they have in common."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import kbench
+from kbench.build.cache import BuildCache
+from kbench.build.toolchain import Toolchain, detect
+from kbench.config import RunOptions
+from kbench.engine.events import Listener
+from kbench.engine.prepare import Prepared
+from kbench.errors import InfraError
+from kbench.machine.inventory import usable_cores
+from kbench.model import Device
+from kbench.sandbox import confine
+
+if TYPE_CHECKING:
+    from kbench.build.service import BuildRoom
+    from kbench.engine.pair import Settings
+    from kbench.machine.telemetry import Gauge
+    from kbench.remote.hire import Hiring
+
+
+@contextmanager
+def staffed(
+    prepared: Prepared, listener: Listener, *, also_hidden: Sequence[Path], any_arch: str | None = None
+) -> Iterator[tuple[Hiring, BuildRoom]]:
+    """Workers and a room to build in, on one fork server. Raises InfraError.
+
+    Workers see none of the options' own folders, nor of `also_hidden`.
+    """
+    _look_at_isolation(required=prepared.options.require_isolation, listener=listener)
+    toolchain = detect(cuda_arch=any_arch or _present_arch(prepared))
+    cache = BuildCache(prepared.options.cache_dir)
+    cache.trim(prepared.options.cache_limit_gb * 2**30, time.time())
+    with hiring_from(prepared, toolchain, also_hidden=also_hidden) as hiring:
+        from kbench.build.service import BuildRoom
+
+        yield (
+            hiring,
+            BuildRoom(
+                hiring=hiring,
+                cache=cache,
+                toolchain=toolchain,
+                timeout_s=prepared.options.build_timeout_s,
+                compile_only=prepared.device is Device.CUDA and not prepared.available.cuda,
+            ),
+        )
+
+
+@contextmanager
+def hiring_from(prepared: Prepared, toolchain: Toolchain, *, also_hidden: Sequence[Path]) -> Iterator[Hiring]:
+    """A fork server on this process's cores, and what all workers have in common. Raises InfraError."""
+    from kbench.remote.surroundings import SERVER_MODULES, server_environment
+    from kbench.sandbox.client import ForkServer
+
+    options, threads = prepared.options, usable_cores()
+    environment = server_environment(
+        Path(sys.executable).parent, threads=threads, pinned=prepared.device is Device.CPU,
+        extra=toolchain.environment(),
+    )  # fmt: skip
+    visible = _toolchain_folders(toolchain)
+    hidden = _hidden_folders(options, also_hidden, visible=visible)
+    with ForkServer(modules=SERVER_MODULES, environment=environment, visible=visible, hidden=hidden) as server:
+        from kbench.remote.hire import Hiring
+        from kbench.remote.link import Deadlines
+
+        if prepared.device is Device.CPU:  # the judge is in this process: its seconds of importing, meanwhile
+            import kbench.engine.pair  # noqa: F401
+        yield Hiring(
+            server=server,
+            limits=confine.Limits(memory_bytes=int(options.memory_limit_gb * 2**30)),
+            deadlines=Deadlines(load_s=options.timeout_s, call_s=options.timeout_s),
+            threads=threads,
+        )
+
+
+def settings_of(
+    options: RunOptions,
+    hiring: Hiring,
+    toolchain: Toolchain,
+    *,
+    environment_key: str,
+    log_path: Callable[[str, str], Path],
+    stage: Callable[[str, str], None],
+    gauge: Gauge,
+) -> Settings:
+    """How the pairs of a run with these options are judged and measured."""
+    from kbench.engine.pair import Settings
+    from kbench.judge.cases import SeedSource
+    from kbench.measure.replicates import Effort
+
+    return Settings(
+        hiring=hiring,
+        seeds=SeedSource(options.seed),
+        baselines=options.baselines,
+        effort=Effort(replicates=options.replicates, most_replicates=options.most_replicates),
+        blocks=options.blocks,
+        min_samples=options.min_samples,
+        min_block_ms=options.min_block_ms,
+        environment_key=environment_key,
+        build_environment=toolchain.environment(),
+        log_path=log_path,
+        stage=stage,
+        sanitize=options.sanitize,
+        gauge=gauge,
+    )
+
+
+def _look_at_isolation(*, required: bool, listener: Listener) -> None:
+    from kbench.sandbox.probe import probe_layers
+
+    missing = confine.missing(probe_layers())
+    if not missing:
+        return
+    why = "; ".join(f"{name} is {state}" for name, state in missing.items())
+    if required:
+        raise InfraError("isolation is required, and incomplete here", why=why, hint="kbench doctor")
+    listener.note(f"degraded isolation: {why}")
+
+
+def _present_arch(prepared: Prepared) -> str | None:
+    if prepared.device is not Device.CUDA or not prepared.available.cuda:
+        return None
+    if prepared.gpu is not None and prepared.gpu.capability:
+        return prepared.gpu.capability
+    import torch  # an older driver's nvidia-smi does not say
+
+    major, minor = torch.cuda.get_device_capability()
+    return f"{major}.{minor}"
+
+
+def _toolchain_folders(toolchain: Toolchain) -> tuple[str, ...]:
+    return (str(Path(toolchain.cuda_home).resolve()),) if toolchain.cuda_home else ()
+
+
+def _hidden_folders(options: RunOptions, more: Sequence[Path], *, visible: tuple[str, ...]) -> tuple[str, ...]:
+    """Problems, solutions, results and other builds; never a folder that the interpreter lies around, or all of `/`.
+
+    An installed kbench carries its red-team suite among its own files, which workers see: that part is hidden too.
+    """
+    from kbench.sandbox.client import interpreter_folders
+
+    wanted = [options.problems, options.solutions, options.results, options.cache_dir, *more]
+    folders = {(path if path.is_dir() else path.parent).resolve() for path in wanted if path.exists()}
+    needed = [Path(path) for path in (*visible, *interpreter_folders())]
+    hidden = folders - {Path("/")} - set(needed)
+    package = Path(kbench.__file__).resolve().parent
+
+    def hideable(folder: Path) -> bool:
+        return package in folder.parents or not any(n in folder.parents for n in needed)
+
+    return tuple(str(folder) for folder in sorted(hidden) if hideable(folder))
+
+
