@@ -86,9 +86,7 @@ def run(jobs: Sequence[Job], store: RunStore, lanes: Sequence[FakeLane], *, apar
 
 def builds(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
     """Let `act(solution's name)` say what its build comes to."""
-    monkeypatch.setattr(
-        pipeline, "build", lambda _room, *, source, shown_path, log: act(Path(shown_path).stem) or Build()
-    )
+    monkeypatch.setattr(pipeline, "build", lambda _room, *, shown_path, **_: act(Path(shown_path).stem) or Build())
 
 
 def test_every_pair_has_its_record_in_the_plans_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +145,8 @@ def test_without_a_lane_the_run_ends_and_keeps_what_it_has(tmp_path: Path, monke
         with pytest.raises(InfraError, match="no sums"):
             run(jobs, store, [FakeLane([], fails_at="b")], apart=False)
         assert set(store.records) == {("p", "a")}
-        run(jobs, store, [FakeLane(given := [])], apart=False)
+        given: list[str] = []
+        run(jobs, store, [FakeLane(given)], apart=False)
         assert given == ["b", "c"], "resumed"
 
 
