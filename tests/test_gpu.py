@@ -79,6 +79,27 @@ def test_the_last_of_several_gpus_serves_as_well(tmp_path: Path) -> None:
     assert (code, [record["status"] for record in records.values()]) == (0, ["correct"]), records
 
 
+@pytest.mark.skipif(AVAILABLE.cuda_devices < 2, reason="needs a second GPU")
+def test_several_gpus_share_the_work(tmp_path: Path) -> None:
+    (tmp_path / "problems").mkdir()
+    (tmp_path / "problems" / "row.py").write_text(PROBLEM)
+    (tmp_path / "solutions" / "row").mkdir(parents=True)
+    for number in range(6):
+        (tmp_path / "solutions" / "row" / f"copy{number}.py").write_text(SOLUTION)
+    code, records = kbench_run(
+        tmp_path / "problems", tmp_path / "solutions", "--quick", "--gpus", "all", out=tmp_path / "r"
+    )
+    assert (code, [record["status"] for record in records.values()]) == (0, ["correct"] * 6), records
+
+
+def test_a_file_that_uses_the_gpu_when_it_is_imported_is_judged_all_the_same(tmp_path: Path) -> None:
+    """Builds see no GPU while something may be timed on it: such a file gets its import in a lane's own turn."""
+    (tmp_path / "row.py").write_text(PROBLEM)
+    (tmp_path / "mine.py").write_text(SOLUTION.replace("class", "ONE = torch.ones(1, device='cuda')\n\nclass"))
+    code, records = kbench_run(tmp_path / "row.py", tmp_path / "mine.py", "--quick", out=tmp_path / "r")
+    assert (code, [record["status"] for record in records.values()]) == (0, ["correct"]), records
+
+
 RESPONSES = {
     "right": ("correct", "", ""),
     "running_statistics": ("incorrect", "values", "expected"),

@@ -21,6 +21,9 @@ _PASSES = re.compile(
 )
 """Words of a failure that another try may not meet. Whatever else a compiler refuses, it refuses again."""
 
+_MAY_WANT_A_DEVICE = frozenset({Status.LOAD_ERROR, Status.RUNTIME_ERROR, Status.CRASH})
+"""How the import of a file may end that uses a GPU before it compiles anything, where there is none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
@@ -32,6 +35,8 @@ class Build:
     compile_only: bool = False
     """The libraries are not linked against torch's CUDA and cannot be loaded."""
     failure: Verdict | None = None
+    needs_device: bool = False
+    """Nothing can be said without a device, which the build was not let near: it is to be built again with one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,8 @@ class BuildRoom:
     timeout_s: float
     compile_only: bool
     """Compile CUDA sources without linking against torch's CUDA, which this torch lacks."""
+    device_hidden: bool = False
+    """No GPU is seen here, since something is being timed on it."""
 
 
 def build(room: BuildRoom, *, source: str, shown_path: str, log: Path) -> Build:
@@ -74,12 +81,16 @@ def build(room: BuildRoom, *, source: str, shown_path: str, log: Path) -> Build:
         except WorkerFailed as failed:
             verdict = _explain(failed.verdict, source=source, shown_path=shown_path)
             seconds = time.monotonic() - start
+            if room.device_hidden and verdict.status in _MAY_WANT_A_DEVICE:
+                return Build(seconds=seconds, needs_device=True)
             said = str(failed.verdict.evidence.get("text", ""))
             if verdict.status is Status.BUILD_ERROR and not _PASSES.search(said):
                 room.cache.store_failure(key, dataclasses.asdict(verdict), log=log, seconds=seconds)
             return Build(seconds=seconds, failure=verdict)
         seconds = time.monotonic() - start
         link.stop()
+        if room.device_hidden and compiles and not any(link.extensions.iterdir()):
+            return Build(seconds=seconds, needs_device=True)
         entry = room.cache.store(key, link.extensions, seconds=seconds)
         return Build(libraries=entry.libraries, seconds=seconds, compile_only=room.compile_only)
 

@@ -5,11 +5,16 @@ It ends when the other end of its connection is closed, or with SIGTERM; all tha
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
 import sys
 from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kbench.model import Record
 
 
 def main() -> None:
@@ -19,28 +24,49 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Connection(descriptor) as boss:
         try:
-            serve(boss)
-        except (EOFError, ConnectionError):
-            pass  # nobody is there to work for
+            with contextlib.suppress(EOFError, ConnectionError):  # nobody is there to work for
+                serve(boss)
         except KeyboardInterrupt:
             sys.exit(130)
+
+
+class Relay:
+    """Tells whoever gives the work how it goes."""
+
+    def __init__(self, boss: Connection) -> None:
+        self._boss = boss
+
+    def stage(self, pair: str, stage: str) -> None:
+        from kbench.engine.lane_process import STAGE
+
+        self._boss.send((STAGE, pair, stage))
+
+    def note(self, text: str) -> None:
+        from kbench.engine.lane_process import NOTE
+
+        self._boss.send((NOTE, text))
+
+    def ended(self, record: Record) -> None:
+        """The other end keeps the records, and says so."""
 
 
 def serve(boss: Connection) -> None:
     """Judge one pair after another, until whoever gives them hangs up."""
     from kbench.engine.gauge import watching
-    from kbench.engine.lane_process import BROKEN, NOTE, OUTCOME, READY, STAGE, Order
+    from kbench.engine.lane_process import BROKEN, OUTCOME, READY, Order
     from kbench.engine.lock import timing_lock
-    from kbench.engine.staff import hiring_from, settings_of
+    from kbench.engine.pipeline import build_job
+    from kbench.engine.records import make_record
+    from kbench.engine.staff import build_room, hiring_from, settings_of
     from kbench.errors import InfraError
     from kbench.model import Device
     from kbench.store.writer import log_path
 
     order: Order = boss.recv()
-    prepared = order.prepared
+    prepared, relay, logs = order.prepared, Relay(boss), functools.partial(log_path, order.run)
     try:
         with (
-            timing_lock(prepared.gpu, waiting=lambda text: boss.send((NOTE, text))),
+            timing_lock(prepared.gpu, waiting=relay.note),
             hiring_from(prepared, order.toolchain, also_hidden=[order.run]) as hiring,
             watching(prepared.gpu) as gauge,
         ):
@@ -50,10 +76,10 @@ def serve(boss: Connection) -> None:
             from kbench.engine.pair import run_pair
             from kbench.judge.warm import warm_up
 
+            room = build_room(prepared, hiring, order.toolchain)
             settings = settings_of(
-                prepared.options, hiring, order.toolchain, environment_key=order.environment_key,
-                log_path=functools.partial(log_path, order.run),
-                stage=lambda pair, stage: boss.send((STAGE, pair, stage)), gauge=gauge,
+                prepared.options, hiring, order.toolchain, environment_key=order.environment_key, log_path=logs,
+                stage=relay.stage, gauge=gauge,
             )  # fmt: skip
             device = torch.device("cuda:0" if prepared.device is Device.CUDA else "cpu")
             health.look_at(device)
@@ -62,8 +88,13 @@ def serve(boss: Connection) -> None:
             hiring.server.await_ready()
             boss.send((READY,))
             while True:
-                job, build = boss.recv()
-                outcome = run_pair(job, build, settings)
+                job, built = boss.recv()
+                if built.needs_device:  # nothing is timed on it now
+                    built = build_job(job, room, logs, relay)
+                if built.failure is None:
+                    outcome = run_pair(job, built, settings)
+                else:
+                    outcome = make_record(job, built, built.failure, order.environment_key), (), ()
                 boss.send((OUTCOME, outcome))
                 if health.may_have_harmed(outcome[0]):
                     health.look_at(device)

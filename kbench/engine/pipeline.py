@@ -33,7 +33,7 @@ def run_jobs(
     ready = _settle(jobs, store=store, environment_key=environment_key, listener=listener)
     places = {job.key: place for place, job in enumerate(ready)}
     builders = concurrent.futures.ThreadPoolExecutor(max_workers=workers)
-    building = {builders.submit(_build_job, job, room, store.log_path, listener): job for job in ready}
+    building = {builders.submit(build_job, job, room, store.log_path, listener): job for job in ready}
     built: list[tuple[int, Job, Build]] = []
     judging: dict[Future[Outcome], tuple[Lane, Job, Build]] = {}
     idle = list(lanes)
@@ -95,7 +95,7 @@ def build_all(
     """Build several jobs at once, `workers` at a time. Failures are values; an interrupt ends all builds."""
     pool = concurrent.futures.ThreadPoolExecutor(max_workers=workers)
     try:
-        futures = [pool.submit(_build_job, job, room, log_path, listener) for job in jobs]
+        futures = [pool.submit(build_job, job, room, log_path, listener) for job in jobs]
         return [(job, future.result()) for job, future in zip(jobs, futures, strict=True)]
     except BaseException:
         room.hiring.server.kill_all()  # an interrupted build must not be waited for
@@ -104,7 +104,7 @@ def build_all(
         pool.shutdown(cancel_futures=True)
 
 
-def _build_job(job: Job, room: BuildRoom, log_path: Callable[[str, str], Path], listener: Listener) -> Build:
+def build_job(job: Job, room: BuildRoom, log_path: Callable[[str, str], Path], listener: Listener) -> Build:
     """One job's build; a failure of ours becomes a failed build as well."""
     listener.stage(job.solution.id, "building")
     log = log_path(job.solution.id, "build")

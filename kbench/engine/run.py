@@ -104,7 +104,7 @@ def _execute_beside(prepared: Prepared, store: RunStore, listener: Listener) -> 
     first = next((job for job in prepared.jobs if settled(job) is None), None)
     os.sched_setaffinity(0, shares.builds)
     try:
-        with staffed(prepared, listener, also_hidden=[store.path]) as (_, room):
+        with staffed(prepared, listener, also_hidden=[store.path], device_hidden=shares.apart) as (_, room):
             order = Order(
                 prepared=prepared, toolchain=room.toolchain, run=store.path, environment_key=key, first=first
             )

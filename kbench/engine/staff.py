@@ -29,33 +29,38 @@ if TYPE_CHECKING:
 
 @contextmanager
 def staffed(
-    prepared: Prepared, listener: Listener, *, also_hidden: Sequence[Path], any_arch: str | None = None
-) -> Iterator[tuple[Hiring, BuildRoom]]:
+    prepared: Prepared, listener: Listener, *, also_hidden: Sequence[Path], any_arch: str | None = None,
+    device_hidden: bool = False,
+) -> Iterator[tuple[Hiring, BuildRoom]]:  # fmt: skip
     """Workers and a room to build in, on one fork server. Raises InfraError.
 
-    Workers see none of the options' own folders, nor of `also_hidden`.
+    Workers see none of the options' own folders, nor of `also_hidden`; and no GPU where the device is hidden.
     """
     _look_at_isolation(required=prepared.options.require_isolation, listener=listener)
     toolchain = detect(cuda_arch=any_arch or _present_arch(prepared))
-    cache = BuildCache(prepared.options.cache_dir)
-    cache.trim(prepared.options.cache_limit_gb * 2**30, time.time())
-    with hiring_from(prepared, toolchain, also_hidden=also_hidden) as hiring:
-        from kbench.build.service import BuildRoom
+    BuildCache(prepared.options.cache_dir).trim(prepared.options.cache_limit_gb * 2**30, time.time())
+    with hiring_from(prepared, toolchain, also_hidden=also_hidden, device_hidden=device_hidden) as hiring:
+        yield hiring, build_room(prepared, hiring, toolchain, device_hidden=device_hidden)
 
-        yield (
-            hiring,
-            BuildRoom(
-                hiring=hiring,
-                cache=cache,
-                toolchain=toolchain,
-                timeout_s=prepared.options.build_timeout_s,
-                compile_only=prepared.device is Device.CUDA and not prepared.available.cuda,
-            ),
-        )
+
+def build_room(prepared: Prepared, hiring: Hiring, toolchain: Toolchain, *, device_hidden: bool = False) -> BuildRoom:
+    """Where these workers build."""
+    from kbench.build.service import BuildRoom
+
+    return BuildRoom(
+        hiring=hiring,
+        cache=BuildCache(prepared.options.cache_dir),
+        toolchain=toolchain,
+        timeout_s=prepared.options.build_timeout_s,
+        compile_only=prepared.device is Device.CUDA and not prepared.available.cuda,
+        device_hidden=device_hidden,
+    )
 
 
 @contextmanager
-def hiring_from(prepared: Prepared, toolchain: Toolchain, *, also_hidden: Sequence[Path]) -> Iterator[Hiring]:
+def hiring_from(
+    prepared: Prepared, toolchain: Toolchain, *, also_hidden: Sequence[Path], device_hidden: bool = False
+) -> Iterator[Hiring]:
     """A fork server on this process's cores, and what all workers have in common. Raises InfraError."""
     from kbench.remote.surroundings import SERVER_MODULES, server_environment
     from kbench.sandbox.client import ForkServer
@@ -63,10 +68,12 @@ def hiring_from(prepared: Prepared, toolchain: Toolchain, *, also_hidden: Sequen
     options, threads = prepared.options, usable_cores()
     environment = server_environment(
         Path(sys.executable).parent, threads=threads, pinned=prepared.device is Device.CPU,
-        extra=toolchain.environment(),
+        extra=toolchain.environment() | ({"CUDA_VISIBLE_DEVICES": ""} if device_hidden else {}),
     )  # fmt: skip
     visible = _toolchain_folders(toolchain)
     hidden = _hidden_folders(options, also_hidden, visible=visible)
+    if device_hidden:
+        hidden += tuple(str(node) for node in sorted(Path("/dev").glob("nvidia*")))
     with ForkServer(modules=SERVER_MODULES, environment=environment, visible=visible, hidden=hidden) as server:
         from kbench.remote.hire import Hiring
         from kbench.remote.link import Deadlines

@@ -35,7 +35,7 @@ class View:
     writable: tuple[str, ...]
     """Stay visible and writable: the scratch folder first of all."""
     hidden: tuple[str, ...]
-    """Shown as empty but for what is readable or writable in them."""
+    """Shown as empty but for what is readable or writable in them; a device node among them as /dev/null."""
     temporary_bytes: int
     """Room in each of the temporary folders."""
 
@@ -48,6 +48,8 @@ def build(view: View) -> None:
     for folder in dict.fromkeys((*TEMPORARY, *blocked_ancestors(keep), *view.hidden, _SESSION_SOCKETS)):
         if Path(folder).is_dir() and folder not in _SYSTEM_FOLDERS:
             _cover(folder, keep, size=view.temporary_bytes if folder in TEMPORARY else _HIDDEN_BYTES)
+        elif folder in view.hidden and Path(folder).exists() and folder not in _SYSTEM_FOLDERS:
+            sc.mount("/dev/null", folder, None, sc.MS_BIND)
     for folder in view.writable:
         sc.mount(folder, folder, None, sc.MS_BIND | sc.MS_REC)  # a mount of its own, which can differ from the rest
     for path in _listening_sockets():

@@ -39,6 +39,12 @@ def write_where_allowed() -> str:
     return subprocess.run(["/bin/echo", "wrote"], capture_output=True, text=True, check=True).stdout.strip()
 
 
+def write_to_node(path: str) -> str:
+    with Path(path).open("wb", buffering=0) as node:
+        node.write(b"x")
+    return "swallowed"
+
+
 def read(path: str) -> str:
     return Path(path).read_text()
 
@@ -167,8 +173,8 @@ def nest_folders(depth: int) -> None:
 ATTEMPTS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
-        *(write_outside, write_where_allowed, read, names, connect_tcp, connect_named, processes, environments),
-        *(descriptors, kill, attach_to_init, init_memory, mount, unshare_users, become_root, status),
+        *(write_outside, write_where_allowed, write_to_node, read, names, connect_tcp, connect_named, processes),
+        *(environments, descriptors, kill, attach_to_init, init_memory, mount, unshare_users, become_root, status),
         *(hide_memory, fill_shared_memory, fill_disk, fill_disk_unseen, start_processes, nest_folders),
     )
 }

@@ -18,6 +18,8 @@ from kbench.sandbox.client import ForkServer
 from kbench.sandbox.confine import Limits
 
 _WAIT_S = 60.0
+HIDDEN_NODE = "/dev/full"
+"""Refuses whatever is written to it, unless it is hidden."""
 SECRET = "another-worker's-file"
 
 
@@ -27,7 +29,7 @@ def main() -> None:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ["PYTHONPATH"]}
     with (
         tempfile.TemporaryDirectory() as folder,
-        ForkServer(modules=["sandbox.attempts"], environment=environment, hidden=[folder]) as server,
+        ForkServer(modules=["sandbox.attempts"], environment=environment, hidden=[folder, HIDDEN_NODE]) as server,
     ):
         server.await_ready()
         result = drive(server, Path(folder), wanted, Limits(**{"memory_bytes": 1 << 30, **limits}))

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from kbench.sandbox.confine import LAYERS, Limits, missing
-from sandbox.drive import SECRET
+from sandbox.drive import HIDDEN_NODE, SECRET
 
 pytestmark = pytest.mark.workers
 
@@ -81,6 +81,7 @@ def told(request: pytest.FixtureRequest, listeners: dict[str, Any], open_folder:
         "write_outside": [str(open_folder)],
         "read": [f"$OTHER/{SECRET}"],
         "names": ["$OTHER/.."],
+        "write_to_node": [HIDDEN_NODE],
         "connect_tcp": [listeners["port"]],
         "connect_named": [listeners["path"]],
         "kill": [os.getpid()],
@@ -138,6 +139,12 @@ def test_private_folders_device_nodes_and_programs_work(told: dict[str, Any]) ->
 def test_another_workers_folder_is_not_there(told: dict[str, Any]) -> None:
     assert told["read"] in NOT_REACHED
     assert len(told["names"]) == 1 or told["names"] in NOT_REACHED
+
+
+def test_a_hidden_device_node_leads_nowhere(told: dict[str, Any]) -> None:
+    with Path(HIDDEN_NODE).open("wb", buffering=0) as node, pytest.raises(OSError, match="No space left"):
+        node.write(b"x")
+    assert told["write_to_node"] == "swallowed"
 
 
 @pytest.mark.parametrize("attempt", ["connect_tcp", "connect_named"])

@@ -18,7 +18,7 @@ CHEAT = solution("incorrect / values")
 
 
 def options_of(suite: Path, **given: Any) -> Any:
-    basis = {"device": "cpu", "gpus": None, "select": None, "out": None, "environment": {}, "cwd": suite}
+    basis: Any = {"device": "cpu", "gpus": None, "select": None, "out": None, "environment": {}, "cwd": suite}
     return selftest_options(suite, **(basis | given))
 
 
