@@ -22,7 +22,6 @@ from kbench.engine.staff import settings_of, staffed
 from kbench.errors import UsageError
 from kbench.machine.cores import by_place, share_out
 from kbench.machine.environment import describe
-from kbench.model import Device
 from kbench.store.writer import RunStore
 
 _FIXED_BY_RUN = (
@@ -70,10 +69,10 @@ def execute(prepared: Prepared, store: RunStore, listener: Listener) -> None:
             store.save_problem_source(job.problem.id, job.problem.path)
             if job.problem.sidecar is not None:
                 store.save_sidecar(job.problem.id, job.problem.sidecar)
-        if prepared.device is Device.CPU:
-            _execute_here(prepared, store, listener)
-        else:
+        if prepared.gpus:
             _execute_beside(prepared, store, listener)
+        else:
+            _execute_here(prepared, store, listener)
     finally:
         store.write_tables()
 
