@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
-import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,8 +16,9 @@ from kbench.engine.records import Findings, Outcome, make_record, padded_source
 from kbench.errors import InfraError, KbenchError, ProblemError
 from kbench.judge.cases import SeedSource
 from kbench.judge.desk import Desk
-from kbench.judge.judging import Question, ask_first, further_questions, judge
-from kbench.judge.oracle import run_reference, same_bytes
+from kbench.judge.exam import Exam, Exams
+from kbench.judge.judging import Question, judge
+from kbench.judge.oracle import run_reference
 from kbench.judge.reference import Reference
 from kbench.judge.stream import Stream
 from kbench.machine.telemetry import Gauge, NoGauge
@@ -48,6 +47,7 @@ class Settings:
 
     hiring: Hiring
     seeds: SeedSource
+    exams: Exams
     baselines: tuple[str, ...]
     effort: Effort
     blocks: int
@@ -100,6 +100,7 @@ def _run_pair(job: Job, build: Build, settings: Settings) -> Outcome:
     except torch.OutOfMemoryError as error:
         message = f"the judge ran out of device memory: {str(error).splitlines()[0]}; hint: --size, or a freer device"
         findings.verdict = Verdict(status=Status.INFRA_ERROR, reason="judge_memory", message=message)
+        settings.exams.forget()
     finally:
         release_memory()
     samples = findings.measurement.samples if findings.measurement else ()
@@ -111,36 +112,37 @@ def _examine(job: Job, build: Build, settings: Settings, findings: Findings) -> 
     device = torch_device(job)
     settings.stage(job.solution.id, "judging")
     start = time.monotonic()
-    reference = Reference(job.problem, size=job.size, device=device)
-    first = ask_first(reference, settings.seeds)
+    exam = settings.exams.exam(job.problem, size=job.size, device=device)
+    reference, first = exam.reference, exam.first()
     with Desk(reference, first.case, first.expected) as desk:
         stream = Stream(desk, device)
-        asked = _Asked(first, further_questions(reference, settings.seeds, findings.left_out))
+        asked = _Asked(first, exam.questions())
         with hire(settings.hiring, _candidate(job, build, settings, "judge"), descriptors=desk.descriptors) as link:
             findings.verdict = _judge(link, stream, reference, asked, settings.seeds)
             findings.isolation = link.stop().layers
+        findings.left_out = list(exam.left_out)
         findings.judge_s = round(time.monotonic() - start, 3)
         if findings.verdict.status is not Status.CORRECT:
             return
         if not asked.decidable:
             findings.flags.append("precision_undecidable")
         timed = asked.timed
-        history = _depends_on_history(reference, timed)
+        history = exam.depends_on_history(timed)
         del first, asked
         bench = Bench(
             reference=reference, desk=desk, stream=stream, question=timed, hiring=settings.hiring, seeds=settings.seeds,
             history=history,
         )  # fmt: skip
-        _measure(job, build, settings, bench, findings)
+        _measure(job, build, settings, bench, exam, findings)
 
 
 class _Asked:
     """The questions as they are asked, of which one is kept: its state and tolerance are those of the timed calls."""
 
-    def __init__(self, first: Question, further: Iterator[Question]) -> None:
+    def __init__(self, first: Question, questions: Iterable[Question]) -> None:
         self.timed = first
         self.decidable = first.expected.decidable
-        self._questions = itertools.chain([first], further)
+        self._questions = questions
 
     def __iter__(self) -> Iterator[Question]:
         for question in self._questions:
@@ -161,7 +163,9 @@ def _judge(
     return judge(link, stream, reference, questions, seeds)
 
 
-def _measure(job: Job, build: Build, settings: Settings, bench: Bench, findings: Findings) -> None:
+def _measure(
+    job: Job, build: Build, settings: Settings, bench: Bench, exam: Exam, findings: Findings
+) -> None:
     specs = [SideSpec(name=SOLUTION, post=_candidate(job, build, settings, "timing"))]
     specs += [_baseline(name, bench.reference, settings, job) for name in settings.baselines]
 
@@ -180,7 +184,9 @@ def _measure(job: Job, build: Build, settings: Settings, bench: Bench, findings:
     except (TimedOutputWrong, Disturbed) as wrong:
         findings.verdict = wrong.verdict
         return
-    floor = _floor(bench)
+    if exam.floor_ms is None:  # once for all solutions: the device is warm now
+        exam.floor_ms = _floor(bench)
+    floor = exam.floor_ms
     measurement, findings.log_ratios = summarise(taken, baselines=settings.baselines, floor=floor)
     findings.readings = taken.readings
     spoiled = advise([placed.reading for placed in taken.readings])
@@ -239,17 +245,6 @@ def _budget(settings: Settings, desk: Desk, device: torch.device) -> Budget:
         least_sample_ns=_CUDA_LEAST_SAMPLE_NS if on_cuda else _CPU_LEAST_SAMPLE_NS,
         most_calls=desk.sets,
     )
-
-
-def _depends_on_history(reference: Reference, question: Question) -> bool:
-    """Whether the reference's output changes with the buffers that its own forward updates."""
-    before, after = question.case.state, question.expected.eager_state
-    if all(same_bytes(tensor, after[name]) for name, tensor in before.items()):
-        return False
-    later = dataclasses.replace(question.case, state=after)
-    again = run_reference(reference, later, inputs=[tensor.clone() for tensor in later.inputs.tensors])
-    pairs = zip(again.outputs, question.expected.eager, strict=True)
-    return not all(torch.allclose(a.double(), b.double(), rtol=1e-4, atol=1e-6, equal_nan=True) for a, b in pairs)
 
 
 def _floor(bench: Bench) -> float:

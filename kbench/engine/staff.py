@@ -101,11 +101,14 @@ def settings_of(
     """How the pairs of a run with these options are judged and measured."""
     from kbench.engine.pair import Settings
     from kbench.judge.cases import SeedSource
+    from kbench.judge.exam import Exams
     from kbench.measure.replicates import Effort
 
+    seeds = SeedSource(options.seed)
     return Settings(
         hiring=hiring,
-        seeds=SeedSource(options.seed),
+        seeds=seeds,
+        exams=Exams(seeds),
         baselines=options.baselines,
         effort=Effort(replicates=options.replicates, most_replicates=options.most_replicates),
         blocks=options.blocks,
