@@ -36,6 +36,8 @@ class Task:
     """The folder of compiled extensions, for a candidate."""
     headers: str = ""
     """A folder of headers to try first when something is compiled; none where empty."""
+    precompiled: Mapping[str, str] = field(default_factory=dict)
+    """Folders of the same headers, compiled, by the flags that they were compiled with."""
     compile_only: bool = False
     """Compile, but never call: torch here has no CUDA to link against."""
 

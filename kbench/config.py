@@ -189,9 +189,11 @@ class RunOptions:
     """Run correct solutions under compute-sanitizer as well. CUDA only."""
     seed: int | None = _option(_whole(0, 2**63))
     """None: a fresh secret one."""
+    precompile: bool = _option(_yes_no, True)
+    """Compile torch's headers once for each usual set of compiler flags, and keep them: half a GiB each."""
     cache_dir: Path = _option(_path, derive=_default_cache)
     cache_limit_gb: float = _option(_positive, 20.0)
-    """GiB of builds that are kept: a run that finds more removes the least recently used before it begins."""
+    """GiB of builds and headers that are kept: a run that finds more removes the least recently used at its start."""
 
 
 @dataclass(frozen=True, kw_only=True)

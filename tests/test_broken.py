@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 from cli_process import leftovers, read_records, start, stray_processes
 
+from kbench.build.headers import compile_command
 from kbench.machine.environment import probe
 
 pytestmark = pytest.mark.workers
@@ -102,7 +105,9 @@ ON_CPU = [b for b in ALL if b.name != FOR_EVER]
 ON_CUDA = [b for b in ALL if b.needs_cuda]
 
 
-def run_broken(folder: Path, *, device: str, select: str, build_timeout_s: int = 400) -> Finished:
+def run_broken(
+    folder: Path, *, device: str, select: str, build_timeout_s: int = 400, precompile: bool = False
+) -> Finished:
     """One run through the command line, in a temporary folder of its own and with a mark on all its processes."""
     temporary, out = folder / "tmp", folder / "run"
     arguments: list[str | Path] = [
@@ -110,14 +115,15 @@ def run_broken(folder: Path, *, device: str, select: str, build_timeout_s: int =
         "--timeout", str(TIMEOUT_S), "--build-timeout", str(build_timeout_s), "--memory-limit", "3", "--jobs", "3",
         "--cache-dir", folder / "cache",
     ]  # fmt: skip
-    process = start(arguments, cwd=ROOT, temporary=temporary, environment=SAMPLING)
+    environment = {**SAMPLING, "KBENCH_PRECOMPILE": str(precompile)}
+    process = start(arguments, cwd=ROOT, temporary=temporary, environment=environment)
     code = process.wait(deadline_s=CLI_TIMEOUT_S)
     return Finished(exit_code=code, stderr=process.stderr, out=out, temporary=temporary, marker=process.marker)
 
 
 @pytest.fixture(scope="module")
 def cpu_run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    return run_broken(tmp_path_factory.mktemp("cpu"), device="cpu", select=f"not {FOR_EVER}")
+    return run_broken(tmp_path_factory.mktemp("cpu"), device="cpu", select=f"not {FOR_EVER}", precompile=True)
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +201,23 @@ def test_logs_are_capped(cpu_run: Finished) -> None:
     assert too_long == []
     flooded = cpu_run.out / "logs" / "linear_relu" / "output_flood" / "judge.log"
     assert flooded.read_bytes().endswith(b" further bytes of output dropped]\n")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="headers are precompiled for g++ alone")
+def test_headers_were_precompiled_once_and_the_compiler_takes_them(cpu_run: Finished, tmp_path: Path) -> None:
+    (made,) = (cpu_run.out.parent / "cache" / "headers").glob("*/torch/extension.h.gch")
+    assert "torch's headers are compiled" in cpu_run.stderr
+    command = compile_command(())
+    assert command is not None
+    (tmp_path / "main.cpp").write_text("#include <torch/extension.h>\n#include <torch/extension.h>\nat::Tensor f();\n")
+    compiler, *flags = [part for part in command if part not in ("-x", "c++-header")]
+    done = subprocess.run(
+        [compiler, *flags, "-DTORCH_EXTENSION_NAME=any", f"-I{made.parents[1]}", "-H", "-Winvalid-pch", "-fsyntax-only",
+         str(tmp_path / "main.cpp")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stderr.startswith(f"! {made}\n")
+    assert "warning" not in done.stderr
 
 
 def test_messages_are_short_and_records_small(cpu_run: Finished) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 from kbench.errors import StoreError
 
 _FORMAT = 1
-_MANIFEST = "build.json"
+MANIFEST = "build.json"
 _MAX_LIBRARY_BYTES = 1 << 30
 _MAX_LIBRARIES = 64
 _LOG = "log.txt"
@@ -52,6 +52,9 @@ class Stock:
     """How much is kept."""
 
     entries: int
+    """Builds, and sets of precompiled headers."""
+    headers: int
+    """The sets of headers among them."""
     size_bytes: int
     removable: int
     """Entries that nobody has used for a while."""
@@ -67,8 +70,9 @@ class BuildCache:
     """Builds below one folder. Safe for several processes: an entry appears by a rename or not at all."""
 
     def __init__(self, root: Path) -> None:
-        """Raises StoreError where the folder cannot be made or written."""
+        """Raises StoreError where the folder cannot be made or written. Precompiled headers lie in `headers`."""
         self._root = root / "builds"
+        self.headers = root / "headers"
         try:
             self._root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -80,13 +84,13 @@ class BuildCache:
         """The entry of `key`, or None. An entry without a readable manifest does not count."""
         folder = self._root / key[:2] / key
         try:
-            manifest = json.loads((folder / _MANIFEST).read_text())
+            manifest = json.loads((folder / MANIFEST).read_text())
             os.listdir(folder / "libraries")
             entry = Entry(
                 libraries=folder / "libraries", seconds=float(manifest["seconds"]), failure=manifest.get("failure")
             )
             with contextlib.suppress(PermissionError):  # somebody else's cache may still be read
-                os.utime(folder / _MANIFEST)  # the least recently used go first
+                os.utime(folder / MANIFEST)  # the least recently used go first
             return entry
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -100,7 +104,7 @@ class BuildCache:
 
         def fill(staging: Path) -> None:
             _collect(built, staging / "libraries")
-            (staging / _MANIFEST).write_text(json.dumps({"seconds": seconds}))
+            (staging / MANIFEST).write_text(json.dumps({"seconds": seconds}))
 
         return self._store(key, fill)
 
@@ -110,7 +114,7 @@ class BuildCache:
         def fill(staging: Path) -> None:
             with log.open("rb") as said:
                 (staging / _LOG).write_bytes(said.read(_MAX_LOG_BYTES))
-            (staging / _MANIFEST).write_text(json.dumps({"seconds": seconds, "failure": dict(failure)}))
+            (staging / MANIFEST).write_text(json.dumps({"seconds": seconds, "failure": dict(failure)}))
 
         return self._store(key, fill)
 
@@ -119,6 +123,7 @@ class BuildCache:
         found = [_use(folder) for folder in self._folders()]
         return Stock(
             entries=len(found),
+            headers=sum(use.folder.parent == self.headers for use in found),
             size_bytes=sum(use.size_bytes for use in found),
             removable=sum(use.used_at < now - _IN_USE_S for use in found),
         )
@@ -133,7 +138,7 @@ class BuildCache:
         for use in found:
             if left <= most_bytes or use.used_at >= now - _IN_USE_S:
                 break
-            _remove(use.folder)
+            remove(use.folder)
             left, gone = left - use.size_bytes, gone + 1
         return gone
 
@@ -141,13 +146,14 @@ class BuildCache:
         """Remove every entry, in use or not. Returns how many went."""
         folders = list(self._folders())
         for folder in folders:
-            _remove(folder)
+            remove(folder)
         return len(folders)
 
     def _folders(self) -> Iterator[Path]:
         """Every entry, whole or damaged; what is still being written is none."""
         for group in _listed(self._root):
             yield from (Path(entry.path) for entry in _listed(group.path) if not entry.name.startswith("."))
+        yield from (Path(entry.path) for entry in _listed(self.headers) if not entry.name.startswith("."))
 
     def _store(self, key: str, fill: Callable[[Path], None]) -> Entry:
         folder = self._root / key[:2] / key
@@ -157,10 +163,10 @@ class BuildCache:
             try:
                 (staging / "libraries").mkdir()
                 fill(staging)
-                _seal(staging)
+                seal(staging)
                 self._publish(staging, folder)
             finally:
-                _remove(staging)  # nothing is left of it where it was published
+                remove(staging)  # nothing is left of it where it was published
         except OSError as error:
             raise StoreError(
                 "a build could not be kept", where=str(folder), why=str(error), hint="free space, or --cache-dir DIR"
@@ -172,7 +178,7 @@ class BuildCache:
 
     def _publish(self, staging: Path, folder: Path) -> None:
         if folder.exists() and self.find(folder.name) is None:  # left by a damaged disk: nothing usable in it
-            _remove(folder)
+            remove(folder)
         try:
             staging.rename(folder)
         except OSError as error:
@@ -191,7 +197,7 @@ def _use(folder: Path) -> _Use:
     """Of an entry that may vanish meanwhile, or be damaged: it was last used never."""
     size, used_at = 0, 0.0
     with contextlib.suppress(OSError):
-        used_at = (folder / _MANIFEST).stat().st_mtime
+        used_at = (folder / MANIFEST).stat().st_mtime
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return _Use(folder=folder, size_bytes=size, used_at=used_at)
 
@@ -230,7 +236,7 @@ def _copy_regular(source: str, target: Path) -> bool:
         return True
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
     """Remove an entry, sealed or not. What does not let itself be removed stays."""
     with contextlib.suppress(OSError):
         for path in [folder, *folder.rglob("*")]:
@@ -239,7 +245,8 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _seal(folder: Path) -> None:
+def seal(folder: Path) -> None:
+    """Nothing in it can be written any more."""
     for path in folder.rglob("*"):
         path.chmod(0o555 if path.is_dir() or path.suffix == ".so" else 0o444)
     folder.chmod(0o755)  # a rename needs it writable; its owner is the judge

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from kbench.build import diagnostics
 from kbench.build.cache import BuildCache, Entry, cache_key
+from kbench.build.headers import PrecompiledHeaders
 from kbench.build.toolchain import SHORT_HEADERS, Toolchain
 from kbench.model import Status, Verdict
+from kbench.plan.cflags import read_cflags
 from kbench.plan.source import read_facts
 from kbench.remote.hire import Hiring, Post, hire
 from kbench.remote.link import WorkerFailed
@@ -46,6 +48,8 @@ class BuildRoom:
     hiring: Hiring
     cache: BuildCache
     toolchain: Toolchain
+    headers: PrecompiledHeaders | None
+    """None where none are wanted."""
     timeout_s: float
     compile_only: bool
     """Compile CUDA sources without linking against torch's CUDA, which this torch lacks."""
@@ -59,10 +63,13 @@ def build(room: BuildRoom, *, source: str, shown_path: str, log: Path) -> Build:
     A failure is a value: `build_error` with the compiler's message at the solution's own line, or whatever else
     became of the import. Raises StoreError where the cache cannot be written, InfraError where no worker starts.
     """
-    facts = {**room.toolchain.facts, "compile_only": str(room.compile_only), "shown_path": shown_path}
-    key = cache_key(source, facts)
+    circumstances = {**room.toolchain.facts, "compile_only": str(room.compile_only), "shown_path": shown_path}
+    key = cache_key(source, circumstances)
     if (entry := room.cache.find(key)) is not None:
         return _from_cache(entry, room, log)
+    facts = read_facts(source)
+    if room.headers and facts.uses_extension:  # nvcc takes longer than one host unit gains: it does not wait
+        room.headers.ask(read_cflags(source), wait=not facts.uses_nvcc)
     post = Post(
         source=source,
         shown_path=shown_path,
@@ -70,12 +77,12 @@ def build(room: BuildRoom, *, source: str, shown_path: str, log: Path) -> Build:
         precision="fp32",
         log=log,
         headers=SHORT_HEADERS,
+        precompiled=room.headers.ready() if room.headers else {},
         compile_only=room.compile_only,
         environment=room.toolchain.environment(),
     )
     start = time.monotonic()
-    compiles = read_facts(source).uses_extension
-    with hire(room.hiring, post, load_s=room.timeout_s if compiles else None) as link:
+    with hire(room.hiring, post, load_s=room.timeout_s if facts.uses_extension else None) as link:
         try:
             link.load()
         except WorkerFailed as failed:
@@ -89,7 +96,7 @@ def build(room: BuildRoom, *, source: str, shown_path: str, log: Path) -> Build:
             return Build(seconds=seconds, failure=verdict)
         seconds = time.monotonic() - start
         link.stop()
-        if room.device_hidden and compiles and not any(link.extensions.iterdir()):
+        if room.device_hidden and facts.uses_extension and not any(link.extensions.iterdir()):
             return Build(seconds=seconds, needs_device=True)
         entry = room.cache.store(key, link.extensions, seconds=seconds)
         return Build(libraries=entry.libraries, seconds=seconds, compile_only=room.compile_only)

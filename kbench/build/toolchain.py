@@ -15,8 +15,10 @@ from pathlib import Path
 
 _TOOLKIT = ("bin/nvcc", "include/cuda_runtime.h")
 """What makes a folder a toolkit: an `nvcc` on the path may be a script that only calls one elsewhere."""
-SHORT_HEADERS = Path(__file__).with_name("include")
-"""Stand-ins for some of torch's own."""
+SHORT_HEADERS = Path(__file__).with_name("include") / "host"
+"""A stand-in for `torch/extension.h`."""
+_HEADER_SOURCES = (*sorted(SHORT_HEADERS.rglob("*.h")), Path(__file__).parents[1] / "worker" / "thin.py")
+"""What compilers read instead of torch's own headers, and what makes the rest of it."""
 DEFAULT_CUDA_ARCH = "9.0"
 """What to compile for where no GPU says otherwise: Hopper."""
 
@@ -48,7 +50,7 @@ def detect(*, cuda_arch: str | None) -> Toolchain:
         "nvcc": _last_line([f"{home}/bin/nvcc", "--version"]) if home else "",
         "cuda_arch": arch,
         "cpu": _cpu_identity(),
-        "headers": hashlib.sha256(b"".join(p.read_bytes() for p in sorted(SHORT_HEADERS.rglob("*.h")))).hexdigest(),
+        "headers": hashlib.sha256(b"".join(p.read_bytes() for p in _HEADER_SOURCES)).hexdigest(),
     }
     return Toolchain(cuda_home=home, cuda_arch=arch, facts=facts)
 

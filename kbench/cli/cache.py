@@ -36,15 +36,17 @@ def cache_command(stats: bool, clear: bool, most_gb: float | None, cache_dir: Pa
     left = cache.stock(now)
     if as_json:
         facts = {
-            "folder": str(options.cache_dir), "removed": gone, "builds": left.entries, "size_bytes": left.size_bytes,
-            "unused_for_a_day": left.removable, "limit_gb": options.cache_limit_gb,
+            "folder": str(options.cache_dir), "removed": gone, "builds": left.entries - left.headers,
+            "headers": left.headers, "size_bytes": left.size_bytes, "unused_for_a_day": left.removable,
+            "limit_gb": options.cache_limit_gb,
         }  # fmt: skip
         click.echo(json.dumps(facts, indent=2))
         return EXIT_OK
     if clear or most_gb is not None:
-        click.echo(f"{gone} builds removed", err=True)
+        click.echo(f"{gone} builds and sets of headers removed", err=True)
     click.echo(
-        f"{options.cache_dir}: {left.entries} builds, {left.size_bytes / 2**20:.1f} MiB, "
+        f"{options.cache_dir}: {left.entries - left.headers} builds and {left.headers} sets of precompiled headers, "
+        f"{left.size_bytes / 2**20:.1f} MiB, "
         f"{left.removable} of them unused for a day or more (limit {options.cache_limit_gb:g} GiB)"
     )
     return EXIT_OK

@@ -39,6 +39,8 @@ def run_jobs(
     idle = list(lanes)
     try:
         while building or built or judging:
+            if room.headers and not apart and not building:
+                room.headers.settle()
             while built and idle and (apart or not building):
                 _, job, its_build = heapq.heappop(built)
                 lane = idle.pop(0)
@@ -62,7 +64,7 @@ def run_jobs(
                     listener.note(f"a GPU is left out from here on: {error}")
                     heapq.heappush(built, (places[job.key], job, its_build))
     except BaseException:
-        room.hiring.server.kill_all()  # an interrupted build must not be waited for
+        _abandon(room)
         raise
     finally:
         builders.shutdown(cancel_futures=True)
@@ -96,12 +98,22 @@ def build_all(
     pool = concurrent.futures.ThreadPoolExecutor(max_workers=workers)
     try:
         futures = [pool.submit(build_job, job, room, log_path, listener) for job in jobs]
-        return [(job, future.result()) for job, future in zip(jobs, futures, strict=True)]
+        built = [(job, future.result()) for job, future in zip(jobs, futures, strict=True)]
+        if room.headers:
+            room.headers.settle()  # nothing is timed while anything is compiled
+        return built
     except BaseException:
-        room.hiring.server.kill_all()  # an interrupted build must not be waited for
+        _abandon(room)
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _abandon(room: BuildRoom) -> None:
+    """An interrupted build must not be waited for."""
+    if room.headers:
+        room.headers.close()
+    room.hiring.server.kill_all()
 
 
 def build_job(job: Job, room: BuildRoom, log_path: Callable[[str, str], Path], listener: Listener) -> Build:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import kbench
 from kbench.build.cache import BuildCache
+from kbench.build.headers import PrecompiledHeaders
 from kbench.build.toolchain import Toolchain, detect
 from kbench.config import RunOptions
 from kbench.engine.events import Listener
@@ -39,11 +40,21 @@ def staffed(
     _look_at_isolation(required=prepared.options.require_isolation, listener=listener)
     toolchain = detect(cuda_arch=any_arch or _present_arch(prepared))
     BuildCache(prepared.options.cache_dir).trim(prepared.options.cache_limit_gb * 2**30, time.time())
-    with hiring_from(prepared, toolchain, also_hidden=also_hidden, device_hidden=device_hidden) as hiring:
-        yield hiring, build_room(prepared, hiring, toolchain, device_hidden=device_hidden)
+    with (
+        hiring_from(prepared, toolchain, also_hidden=also_hidden, device_hidden=device_hidden) as hiring,
+        PrecompiledHeaders(
+            BuildCache(prepared.options.cache_dir).headers, facts=toolchain.facts,
+            environment=_environment(prepared, toolchain), note=listener.note,
+        ) as headers,
+    ):  # fmt: skip
+        wanted = headers if prepared.options.precompile else None
+        yield hiring, build_room(prepared, hiring, toolchain, headers=wanted, device_hidden=device_hidden)
 
 
-def build_room(prepared: Prepared, hiring: Hiring, toolchain: Toolchain, *, device_hidden: bool = False) -> BuildRoom:
+def build_room(
+    prepared: Prepared, hiring: Hiring, toolchain: Toolchain, *, headers: PrecompiledHeaders | None = None,
+    device_hidden: bool = False,
+) -> BuildRoom:  # fmt: skip
     """Where these workers build."""
     from kbench.build.service import BuildRoom
 
@@ -51,6 +62,7 @@ def build_room(prepared: Prepared, hiring: Hiring, toolchain: Toolchain, *, devi
         hiring=hiring,
         cache=BuildCache(prepared.options.cache_dir),
         toolchain=toolchain,
+        headers=headers,
         timeout_s=prepared.options.build_timeout_s,
         compile_only=prepared.device is Device.CUDA and not prepared.available.cuda,
         device_hidden=device_hidden,
@@ -62,14 +74,11 @@ def hiring_from(
     prepared: Prepared, toolchain: Toolchain, *, also_hidden: Sequence[Path], device_hidden: bool = False
 ) -> Iterator[Hiring]:
     """A fork server on this process's cores, and what all workers have in common. Raises InfraError."""
-    from kbench.remote.surroundings import SERVER_MODULES, server_environment
+    from kbench.remote.surroundings import SERVER_MODULES
     from kbench.sandbox.client import ForkServer
 
-    options, threads = prepared.options, usable_cores()
-    environment = server_environment(
-        Path(sys.executable).parent, threads=threads, pinned=prepared.device is Device.CPU,
-        extra=toolchain.environment() | ({"CUDA_VISIBLE_DEVICES": ""} if device_hidden else {}),
-    )  # fmt: skip
+    options = prepared.options
+    environment = _environment(prepared, toolchain) | ({"CUDA_VISIBLE_DEVICES": ""} if device_hidden else {})
     visible = _toolchain_folders(toolchain)
     hidden = _hidden_folders(options, also_hidden, visible=visible)
     if device_hidden:
@@ -84,7 +93,7 @@ def hiring_from(
             server=server,
             limits=confine.Limits(memory_bytes=int(options.memory_limit_gb * 2**30)),
             deadlines=Deadlines(load_s=options.timeout_s, call_s=options.timeout_s),
-            threads=threads,
+            threads=usable_cores(),
         )
 
 
@@ -121,6 +130,15 @@ def settings_of(
         sanitize=options.sanitize,
         gauge=gauge,
     )
+
+
+def _environment(prepared: Prepared, toolchain: Toolchain) -> dict[str, str]:
+    from kbench.remote.surroundings import server_environment
+
+    return server_environment(
+        Path(sys.executable).parent, threads=usable_cores(), pinned=prepared.device is Device.CPU,
+        extra=toolchain.environment(),
+    )  # fmt: skip
 
 
 def _look_at_isolation(*, required: bool, listener: Listener) -> None:

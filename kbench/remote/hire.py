@@ -45,6 +45,8 @@ class Post:
     """A build's folder of compiled extensions; the worker gets a copy of its own."""
     headers: Path | None = None
     """To be tried first when something is compiled."""
+    precompiled: Mapping[str, Path] = field(default_factory=dict)
+    """The same, compiled, by the flags that they were compiled with."""
     compile_only: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     writable: Path | None = None
@@ -70,6 +72,7 @@ def hire(hiring: Hiring, post: Post, *, descriptors: Sequence[int] = (), load_s:
         overrides=dict(post.overrides),
         extensions=str(copy_libraries(post.libraries, scratch, uid)),
         headers=str(post.headers or ""),
+        precompiled={flags: str(folder) for flags, folder in post.precompiled.items()},
         compile_only=post.compile_only,
     )
     ours, theirs = socket.socketpair()
@@ -83,6 +86,7 @@ def hire(hiring: Hiring, post: Post, *, descriptors: Sequence[int] = (), load_s:
             uid=uid,
             descriptors=[theirs.fileno(), *descriptors],
             writable=[str(post.writable)] if post.writable else [],
+            offered=[str(folder) for folder in post.precompiled.values()],
         )
     deadlines = hiring.deadlines if load_s is None else Deadlines(load_s=load_s, call_s=hiring.deadlines.call_s)
     return WorkerLink(task, process=process, connection=ours, deadlines=deadlines)

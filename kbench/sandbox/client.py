@@ -216,11 +216,12 @@ class ForkServer:
         uid: int | None,
         descriptors: Sequence[int] = (),
         writable: Sequence[str] = (),
+        offered: Sequence[str] = (),
     ) -> Confined:
         """Run `module:function(task, descriptors)` in a new confined process.
 
         `log` gets what it prints (appended); `descriptors` arrive in it in this order; `writable` are folders that
-        it may write besides `scratch`.
+        it may write besides `scratch`; `offered` are folders that it may read where that costs no wall.
         Raises InfraError when the server is gone, or did not come up.
         """
         self.await_ready()
@@ -232,6 +233,7 @@ class ForkServer:
             "uid": uid,
             "visible": self._visible,
             "writable": list(writable),
+            "offered": list(offered),
             "hidden": self._hidden,
             "limits": limits.__dict__,
         }

@@ -60,6 +60,8 @@ class Walls:
     limits: Limits
     hidden: tuple[str, ...] = ()
     """Folders to show as empty but for what is `visible` in them: problems, results, the other candidates."""
+    offered: tuple[str, ...] = ()
+    """Folders that stay readable where a mount namespace can show them: it can do without."""
     writable: tuple[str, ...] = ()
     """Folders besides `scratch` that it may write, and shares with others of its kind."""
 
@@ -113,7 +115,7 @@ def _view(walls: Walls) -> mounts.View:
         with contextlib.suppress(KeyError):  # a user without an entry has no home either
             hidden.append(pwd.getpwuid(os.geteuid()).pw_dir)
     return mounts.View(
-        readable=walls.visible,
+        readable=(*walls.visible, *walls.offered),
         writable=(walls.scratch, *walls.writable),
         hidden=tuple(folder for folder in hidden if folder not in mounts.TEMPORARY),
         temporary_bytes=walls.limits.scratch_bytes,

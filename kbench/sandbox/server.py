@@ -50,6 +50,7 @@ def _become_supervisor(request: dict[str, Any], descriptors: list[int]) -> None:
             visible=tuple(request["visible"]),
             hidden=tuple(request["hidden"]),
             writable=tuple(request["writable"]),
+            offered=tuple(request["offered"]),
             limits=confine.Limits(**request["limits"]),
         )
         module, function = request["target"].split(":")

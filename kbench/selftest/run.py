@@ -28,7 +28,7 @@ OPTIONS: Mapping[str, Any] = {
 """What every selftest runs with, so that two of them ask the same. Lies are gross: few samples tell them."""
 _MEMORY_LIMIT_GB = {False: 3.0, True: 5.0}
 """Without CUDA and with it: nvcc alone takes 2.8. The suite's memory bombs want 6."""
-_OF_THE_MACHINE = ("CACHE_DIR", "JOBS", "RESULTS", "REQUIRE_ISOLATION")
+_OF_THE_MACHINE = ("CACHE_DIR", "PRECOMPILE", "JOBS", "RESULTS", "REQUIRE_ISOLATION")
 """Options that may come from the environment: they change no outcome. `kbench.yaml` is not read."""
 NEEDS_CUDA, NEEDS_CPU = "needs CUDA", "needs the CPU"
 

@@ -11,17 +11,23 @@ import ast
 import hashlib
 import importlib.machinery
 import importlib.util
+import inspect
 import os
 import re
 import shutil
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch.utils import cpp_extension
+
+from kbench.plan.cflags import precompilable
+from kbench.worker.thin import thin_headers
 
 _SHORTEST_ANCHOR = 20
 """Characters. A shorter string constant could stand anywhere in a source, and proves nothing about its line."""
@@ -31,23 +37,48 @@ _OURS = ("build_directory", "verbose")
 _SKIPPED_NEWLINE = re.compile(r"[uU]?(?:\"\"\"|''')\\\n")
 """A literal that begins with an escaped newline: its text begins on the next line."""
 _GENERATED_HEADER = "c10/cuda/impl/cuda_cmake_macros.h"
+_DEVICE_SUFFIXES = (".cu", ".cuh")
+"""Of files that torch gives to nvcc."""
+_NVCC_FLAGS = "NVCC_APPEND_FLAGS"
+_AT_ONCE = "--threads=2"
+"""The same work on two cores."""
 
 
 class BuildFailed(Exception):
     """The compiler or the linker refused; the text is what they said."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Extension:
+    """One that is to be built."""
+
+    name: str
+    folder: Path
+    host_objects: Sequence[str]
+    device_text: str
+    """All that nvcc compiles; empty where nothing is."""
+
+
 class ExtensionFolder:
     """Stands in for the extension functions of `torch.utils.cpp_extension` while a candidate is loaded."""
 
     def __init__(
-        self, folder: Path, *, source: str, shown_path: str, compile_only: bool, headers: Path | None = None
+        self,
+        folder: Path,
+        *,
+        source: str,
+        shown_path: str,
+        compile_only: bool,
+        headers: Path | None = None,
+        precompiled: Mapping[str, str] | None = None,
     ) -> None:
+        """`headers`: short ones for host units; `precompiled`: the same, compiled, by the flags that they serve."""
         self._folder = folder
         self._literals = _string_literals(source)
         self._shown_path = shown_path
         self._compile_only = compile_only
         self._headers = headers
+        self._precompiled = precompiled or {}
         self._stock_inline: Callable[..., Any] = cpp_extension.load_inline
         self._stock_load: Callable[..., Any] = cpp_extension.load
 
@@ -64,8 +95,14 @@ class ExtensionFolder:
         folder = self._folder / signature(name, cpp, cuda, args, options)
         if (ready := _library(folder, name)) is not None:
             return _import(name, ready, options)
+        given = {**_by_name(self._stock_inline, 3, args), **options}
         cpp, cuda = [self.with_lines(text) for text in cpp], [self.with_lines(text) for text in cuda]
-        return self._build(name, folder, options, lambda own: self._stock_inline(name, cpp, cuda or None, *args, **own))
+        return self._build(
+            _Extension(name=name, folder=folder, host_objects=("main.o",), device_text="\n".join(cuda)),
+            given,
+            # The stock function inserts lines into the lists that it is given.
+            lambda own: self._stock_inline(name, list(cpp), list(cuda) or None, **{**given, **own}),
+        )
 
     def load(self, name: str, sources: Any, *args: Any, **options: Any) -> Any:
         """As `torch.utils.cpp_extension.load`; raises BuildFailed with the compilers' words."""
@@ -75,34 +112,81 @@ class ExtensionFolder:
         folder = self._folder / signature(name, names, texts, args, options)
         if (ready := _library(folder, name)) is not None:
             return _import(name, ready, options)
-        return self._build(name, folder, options, lambda own: self._stock_load(name, paths, *args, **own))
+        given = {**_by_name(self._stock_load, 2, args), **options}
+        host = tuple(f"{Path(path).stem}.o" for path in paths if Path(path).suffix not in _DEVICE_SUFFIXES)
+        device = [text for path, text in zip(paths, texts, strict=True) if Path(path).suffix in _DEVICE_SUFFIXES]
+        return self._build(
+            _Extension(name=name, folder=folder, host_objects=host, device_text="\n".join(device)),
+            given,
+            lambda own: self._stock_load(name, list(paths), **{**given, **own}),
+        )
 
     def _build(
-        self, name: str, folder: Path, options: Mapping[str, Any], stock: Callable[[dict[str, Any]], Any]
+        self, extension: _Extension, options: Mapping[str, Any], stock: Callable[[dict[str, Any]], Any]
     ) -> Any:
-        """First with our short headers, then as torch would: its verdict counts, and so do its compilers' words."""
-        own = {**options, "build_directory": str(folder), "verbose": False}
+        """First with short headers, then as torch would: its verdict counts, and so do its compilers' words.
+
+        A host unit that is compiled by then stays as it is.
+        """
+        own: dict[str, Any] = {"build_directory": str(extension.folder), "verbose": False}
         if self._compile_only:
             stubs = _stubs(self._folder)
             own["extra_ldflags"] = [*(options.get("extra_ldflags") or []), f"-L{stubs}"]
             own["extra_include_paths"] = [*(options.get("extra_include_paths") or []), str(stubs)]
-        if self._headers is None:
-            return self._build_once(name, folder, lambda: stock(own))
-        short = {**own, "extra_include_paths": [*(own.get("extra_include_paths") or []), str(self._headers)]}
+        host_headers = self._host_headers(options)
+        if host_headers is None:
+            return self._build_once(extension, lambda: stock(own))
+        paths = own.get("extra_include_paths", options.get("extra_include_paths")) or []
+        short = {**own, "extra_include_paths": [*paths, host_headers]}
         try:
-            return self._build_once(name, folder, lambda: stock(short))
+            with self._quick_nvcc(extension, options.get("extra_cuda_cflags") or ()):
+                return self._build_once(extension, lambda: stock(short))
         except BuildFailed:
-            shutil.rmtree(folder)
-            _forget(name)
-            return self._build_once(name, folder, lambda: stock(own))
+            _forget(extension.name)
+            if extension.device_text and all((extension.folder / made).exists() for made in extension.host_objects):
+                return self._build_once(extension, lambda: stock(short))
+            shutil.rmtree(extension.folder)
+            return self._build_once(extension, lambda: stock(own))
 
-    def _build_once(self, name: str, folder: Path, stock: Callable[[], Any]) -> Any:
-        folder.mkdir(parents=True, exist_ok=True)  # a candidate may try once more what just failed
+    def _host_headers(self, options: Mapping[str, Any]) -> str | None:
+        """The folder of short headers for the host unit: precompiled where that is sure to mean the same."""
+        flags = precompilable(options.get("extra_cflags"))
+        if flags is not None and not options.get("extra_include_paths"):  # where torch's names may mean other files
+            ready = self._precompiled.get(" ".join(flags), "")
+            if os.access(ready, os.R_OK):
+                return ready
+        return None if self._headers is None else str(self._headers)
+
+    @contextmanager
+    def _quick_nvcc(self, extension: _Extension, cuda_cflags: Sequence[str]) -> Iterator[None]:
+        """nvcc finds thin headers meanwhile, and works on host and device code at once.
+
+        It is told by its environment: the commands stay those of the stock build.
+        """
+        before = os.environ.get(_NVCC_FLAGS)
+        thin = self._folder / "thin" / extension.folder.name
+        if extension.device_text and " " not in str(thin):
+            with suppress(OSError):  # a torch that is laid out in another way
+                for path, text in thin_headers(extension.device_text, Path(cpp_extension.include_paths()[0])).items():
+                    (thin / path).parent.mkdir(parents=True, exist_ok=True)
+                    (thin / path).write_text(text)
+                own_threads = any(str(flag).strip().startswith(("-t", "--threads")) for flag in cuda_cflags)
+                at_once = "" if own_threads else _AT_ONCE
+                os.environ[_NVCC_FLAGS] = " ".join(filter(None, (before, at_once, f"-I{thin}")))
+        try:
+            yield
+        finally:
+            os.environ.pop(_NVCC_FLAGS, None)
+            if before is not None:
+                os.environ[_NVCC_FLAGS] = before
+
+    def _build_once(self, extension: _Extension, stock: Callable[[], Any]) -> Any:
+        extension.folder.mkdir(parents=True, exist_ok=True)  # a candidate may try once more what just failed
         try:
             return stock()
         except (ImportError, OSError):
-            if self._compile_only and _library(folder, name) is not None:
-                return _Unlinked(name)
+            if self._compile_only and _library(extension.folder, extension.name) is not None:
+                return _Unlinked(extension.name)
             raise
         except RuntimeError as error:
             if isinstance(error.__cause__, subprocess.CalledProcessError):
@@ -121,6 +205,15 @@ class ExtensionFolder:
             parts += [text[last:at], f'#line {found[at]} "{self._shown_path}"\n']
             last = at
         return "".join([*parts, text[last:], '\n#line 1 "generated by load_inline"\n'])
+
+
+def _by_name(function: Callable[..., Any], before: int, args: Sequence[Any]) -> dict[str, Any]:
+    """What `args` would be called as keywords, where `before` others come first."""
+    parameters = inspect.signature(function).parameters.values()
+    names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD][before:]
+    if len(args) > len(names):
+        raise TypeError(f"{len(args) - len(names)} positional arguments too many")
+    return dict(zip(names, args, strict=False))
 
 
 def _forget(name: str) -> None:

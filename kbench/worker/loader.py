@@ -27,7 +27,7 @@ def load_class(task: Task) -> Any:
     else:
         extensions = ExtensionFolder(
             Path(task.extensions), source=source, shown_path=task.shown_path, compile_only=task.compile_only,
-            headers=Path(task.headers) if task.headers else None,
+            headers=Path(task.headers) if task.headers else None, precompiled=task.precompiled,
         )  # fmt: skip
         extensions.install()
         module = _import(task.path)

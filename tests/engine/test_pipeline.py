@@ -62,6 +62,7 @@ class Room:
 
     def __init__(self) -> None:
         self.killed = 0
+        self.headers = None
         self.hiring = SimpleNamespace(server=SimpleNamespace(kill_all=self._kill))
 
     def _kill(self) -> None:

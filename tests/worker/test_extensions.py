@@ -279,3 +279,93 @@ def test_a_compile_only_build_that_cannot_be_loaded_hands_out_functions_that_say
     with pytest.raises(RuntimeError, match="k.scale was compiled without"):
         module.scale(1)
     assert os.listdir(tmp_path)
+
+
+# --- short, precompiled and thin headers ---
+
+
+class Halting(Stock):
+    """Builds the host unit; the device unit only without thin headers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nvcc: list[str | None] = []
+
+    def __call__(self, *args: Any, **options: Any) -> str:
+        built = Path(options["build_directory"])
+        self.nvcc.append(os.environ.get("NVCC_APPEND_FLAGS"))
+        (built / "main.o").touch()
+        self.error = RuntimeError("no such thing as a Slice") if self.nvcc[-1] else None
+        if self.error is not None:
+            self.error.__cause__ = subprocess.CalledProcessError(1, "ninja")
+        return super().__call__(*args, **options)
+
+
+def test_a_device_unit_that_thin_headers_fail_is_compiled_again_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NVCC_APPEND_FLAGS", raising=False)
+    halting = Halting()
+    monkeypatch.setattr(cpp_extension, "load_inline", halting)
+    assert folder(tmp_path).load_inline("k", "", KERNEL) == "built"
+    thin, without = halting.nvcc
+    assert thin is not None and thin.startswith("--threads=2 -I")
+    assert (Path(thin.partition("-I")[2]) / "ATen/Functions.h").exists()
+    assert without is None
+    first, second = halting.calls
+    assert first == second  # so ninja finds the host unit done
+
+
+def test_a_candidates_own_nvcc_flags_are_kept_and_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NVCC_APPEND_FLAGS", "-lineinfo")
+    seen: list[str] = []
+    monkeypatch.setattr(cpp_extension, "load_inline", lambda *_, **__: seen.append(os.environ["NVCC_APPEND_FLAGS"]))
+    folder(tmp_path).load_inline("k", "", KERNEL, extra_cuda_cflags=["--threads=4"])
+    assert seen[0].startswith("-lineinfo -I")
+    assert os.environ["NVCC_APPEND_FLAGS"] == "-lineinfo"
+
+
+def included(tmp_path: Path, stock: Stock, **options: Any) -> list[str]:
+    (tmp_path / "made").mkdir(exist_ok=True)
+    made = ExtensionFolder(
+        tmp_path, source=SOURCE, shown_path="s.py", compile_only=False, headers=SHORT_HEADERS,
+        precompiled={"-O3": str(tmp_path / "made"), "-O2": str(tmp_path / "gone")},
+    )  # fmt: skip
+    made.load_inline("k", "int f();", **options)
+    return list(stock.calls[-1][1]["extra_include_paths"])
+
+
+def test_precompiled_headers_serve_the_flags_they_were_made_with(tmp_path: Path, stock: Stock) -> None:
+    assert included(tmp_path, stock, extra_cflags=["-O3"]) == [str(tmp_path / "made")]
+    assert included(tmp_path, stock, extra_cflags=["-O3", "-Wall"]) == [str(tmp_path / "made")]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"extra_cflags": ["-O2"]}, {"extra_cflags": ["-O3", "-g"]}, {"extra_cflags": ["-O3", "-O3"]},
+        {"extra_cflags": ["-O3"], "extra_include_paths": ["own"]},
+    ],
+)  # fmt: skip
+def test_other_flags_and_folders_of_the_candidates_own_get_plain_headers(
+    tmp_path: Path, stock: Stock, options: dict[str, Any]
+) -> None:
+    assert included(tmp_path, stock, **options) == [*options.get("extra_include_paths", []), str(SHORT_HEADERS)]
+
+
+def test_positional_options_count_as_if_they_were_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    def stock_inline(  # noqa: PLR0913
+        name: str, cpp_sources: Any, cuda_sources: Any = None, functions: Any = None, extra_include_paths: Any = None,
+        build_directory: Any = None, verbose: Any = False,
+    ) -> None:  # fmt: skip
+        assert (name, cpp_sources[0][:5], cuda_sources, functions) == ("k", "int f", None, ["f"])
+        assert build_directory and not verbose
+        seen.append(extra_include_paths)
+
+    monkeypatch.setattr(cpp_extension, "load_inline", stock_inline)
+    folder(tmp_path).load_inline("k", "int f();", None, ["f"], ["own"])
+    assert seen == [["own", str(SHORT_HEADERS)]]
+    with pytest.raises(TypeError, match="1 positional"):
+        folder(tmp_path).load_inline("k", "int f();", None, ["f"], ["own"], "", False, 1)

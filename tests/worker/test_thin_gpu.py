@@ -1,0 +1,59 @@
+"""Thin headers and torch's own make the same machine code. Needs nvcc but no GPU, and a minute of one core."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from torch.utils import cpp_extension
+
+from kbench.build.toolchain import find_cuda_home
+from kbench.worker.extensions import _GENERATED_HEADER
+from kbench.worker.thin import thin_headers
+
+ROOT = Path(__file__).parents[2]
+HOME = find_cuda_home()
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(HOME is None, reason="needs nvcc")]
+SOLUTION = ROOT / "solutions/conv2d_batchnorm_scaling/cuda_fused.py"
+
+
+def device_source() -> str:
+    """What load_inline would hand to nvcc."""
+    literals = [n.value for n in ast.walk(ast.parse(SOLUTION.read_text())) if isinstance(n, ast.Constant)]
+    (kernel,) = (text for text in literals if isinstance(text, str) and "__global__" in text)
+    return f"#include <torch/types.h>\n#include <cuda.h>\n#include <cuda_runtime.h>\n{kernel}"
+
+
+def compiled(source: Path, into: Path, *first: Path) -> bytes:
+    """The device code of `source`, with the folders of `first` searched before torch's: its text, or all of it."""
+    folders = [*cpp_extension.include_paths(), f"{HOME}/include"]
+    if not (Path(folders[0]) / _GENERATED_HEADER).exists():  # a torch without CUDA
+        generated = into.with_name("generated") / _GENERATED_HEADER
+        generated.parent.mkdir(parents=True, exist_ok=True)
+        generated.write_text("#pragma once\n#define C10_CUDA_BUILD_SHARED_LIBS\n")
+        folders.append(str(into.with_name("generated")))
+    command = [
+        f"{HOME}/bin/nvcc", "-cubin", "-arch=sm_90", "-O3", "-std=c++20", "--expt-relaxed-constexpr",
+        *(f"-I{folder}" for folder in first), *(part for folder in folders for part in ("-isystem", folder)),
+        str(source), "-o", str(into),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, timeout=600)
+    dump = shutil.which("cuobjdump", path=f"{HOME}/bin")
+    if dump is None:
+        return into.read_bytes()
+    return subprocess.run([dump, "-sass", str(into)], check=True, capture_output=True).stdout
+
+
+def test_thin_headers_change_no_instruction(tmp_path: Path) -> None:
+    source = tmp_path / "k.cu"
+    source.write_text(device_source())
+    thin = tmp_path / "thin"
+    for path, text in thin_headers(source.read_text(), Path(cpp_extension.include_paths()[0])).items():
+        (thin / path).parent.mkdir(parents=True, exist_ok=True)
+        (thin / path).write_text(text)
+    stock, ours = compiled(source, tmp_path / "stock.cubin"), compiled(source, tmp_path / "thin.cubin", thin)
+    assert len(stock) > 1000
+    assert ours == stock
