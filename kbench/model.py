@@ -223,6 +223,9 @@ class Record:
     sol_fraction: float | None = None
     build_s: float | None = None
     cached: bool | None = None
+    kernels: tuple[Mapping[str, Any], ...] = ()
+    """Of each compiled CUDA kernel, by ptxas' account: `name`, `registers`, `stack_bytes` and `local_bytes` of a thread
+    (spills are there), and the static `shared_bytes` of a block."""
     judge_s: float | None = None
     """Seconds from the end of the build to the verdict, before anything was timed."""
     isolation: Mapping[str, str] = field(default_factory=dict)
@@ -276,7 +279,7 @@ class Record:
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
                 raise ValueError(f"field {name!r} is not a number")
         known["status"] = Status(known["status"])
-        for name in ("flags", "advice", "cases_left_out", "replicate_log_ratios"):
+        for name in ("flags", "advice", "cases_left_out", "replicate_log_ratios", "kernels"):
             known[name] = tuple(known.get(name, ()))
         return cls(**known)
 

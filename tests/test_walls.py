@@ -92,13 +92,21 @@ def test_nothing_that_a_worker_wrote_is_unpickled() -> None:
     assert unpicklers == {"worker/main.py"}
 
 
-def test_no_multiprocessing_channel_which_would_unpickle() -> None:
-    assert not [path for path, tree in trees() for name in imports(tree) if name.startswith("multiprocessing")]
+def test_only_the_two_ends_of_a_lane_have_a_channel_that_unpickles() -> None:
+    """Both are ours, and no worker has a descriptor of it."""
+    channels = {
+        path.relative_to(PACKAGE).as_posix()
+        for path, tree in trees()
+        for name in imports(tree)
+        if name.startswith("multiprocessing")
+    }
+    assert channels == {"engine/lane_process.py", "engine/lane_program.py"}
 
 
 def test_only_the_command_line_prints_or_exits() -> None:
-    # A worker prints into its own capped log; the programs of a script and of a profile run there, never in kbench.
-    allowed = {"worker/main.py", "repro/program.py", "profile/program.py"}
+    # A worker prints into its own capped log; the programs of a script and of a profile run there, never in kbench;
+    # a lane has a process of its own.
+    allowed = {"worker/main.py", "repro/program.py", "profile/program.py", "engine/lane_program.py"}
     for path, tree in trees():
         name = path.relative_to(PACKAGE).as_posix()
         if name.startswith("cli/") or name in allowed:

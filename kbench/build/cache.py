@@ -14,14 +14,14 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kbench.errors import StoreError
 
-_FORMAT = 1
+_FORMAT = 2
 MANIFEST = "build.json"
 _MAX_LIBRARY_BYTES = 1 << 30
 _MAX_LIBRARIES = 64
@@ -40,6 +40,8 @@ class Entry:
     seconds: float
     failure: Mapping[str, Any] | None = None
     """What the verdict says, as plain values."""
+    kernels: Sequence[Mapping[str, Any]] = ()
+    """Each compiled kernel's resources, as plain values."""
 
     @property
     def log(self) -> Path:
@@ -87,15 +89,18 @@ class BuildCache:
             manifest = json.loads((folder / MANIFEST).read_text())
             os.listdir(folder / "libraries")
             entry = Entry(
-                libraries=folder / "libraries", seconds=float(manifest["seconds"]), failure=manifest.get("failure")
-            )
+                libraries=folder / "libraries", seconds=float(manifest["seconds"]), failure=manifest.get("failure"),
+                kernels=manifest.get("kernels", ()),
+            )  # fmt: skip
             with contextlib.suppress(PermissionError):  # somebody else's cache may still be read
                 os.utime(folder / MANIFEST)  # the least recently used go first
             return entry
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def store(self, key: str, built: Path, *, seconds: float) -> Entry:
+    def store(
+        self, key: str, built: Path, *, seconds: float, kernels: Sequence[Mapping[str, Any]] = ()
+    ) -> Entry:
         """Copy the libraries below `built` (a confined build's folder) into a sealed entry.
 
         Only regular files named `*.so`, one folder deep, are taken: the folder was writable by the candidate, so
@@ -104,7 +109,7 @@ class BuildCache:
 
         def fill(staging: Path) -> None:
             _collect(built, staging / "libraries")
-            (staging / MANIFEST).write_text(json.dumps({"seconds": seconds}))
+            (staging / MANIFEST).write_text(json.dumps({"seconds": seconds, "kernels": list(kernels)}))
 
         return self._store(key, fill)
 

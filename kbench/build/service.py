@@ -11,12 +11,14 @@ from pathlib import Path
 from kbench.build import diagnostics
 from kbench.build.cache import BuildCache, Entry, cache_key
 from kbench.build.headers import PrecompiledHeaders
+from kbench.build.kernels import Resources, take_account
 from kbench.build.toolchain import SHORT_HEADERS, Toolchain
 from kbench.model import Status, Verdict
 from kbench.plan.cflags import read_cflags
 from kbench.plan.source import read_facts
 from kbench.remote.hire import Hiring, Post, hire
 from kbench.remote.link import WorkerFailed
+from kbench.sandbox.answers import Malformed
 
 _PASSES = re.compile(
     r"Killed|(due to|by) signal|[Oo]ut of memory|[Cc]annot allocate|No space left|internal compiler error"
@@ -37,6 +39,7 @@ class Build:
     compile_only: bool = False
     """The libraries are not linked against torch's CUDA and cannot be loaded."""
     failure: Verdict | None = None
+    kernels: tuple[Resources, ...] = ()
     needs_device: bool = False
     """Nothing can be said without a device, which the build was not let near: it is to be built again with one."""
 
@@ -98,13 +101,28 @@ def build(room: BuildRoom, *, source: str, shown_path: str, log: Path) -> Build:
         link.stop()
         if room.device_hidden and facts.uses_extension and not any(link.extensions.iterdir()):
             return Build(seconds=seconds, needs_device=True)
-        entry = room.cache.store(key, link.extensions, seconds=seconds)
-        return Build(libraries=entry.libraries, seconds=seconds, compile_only=room.compile_only)
+        kernels = _account(room, link.extensions, log=log) if facts.uses_nvcc else ()
+        plain = [dataclasses.asdict(kernel) for kernel in kernels]
+        entry = room.cache.store(key, link.extensions, seconds=seconds, kernels=plain)
+        return Build(libraries=entry.libraries, seconds=seconds, kernels=kernels, compile_only=room.compile_only)
+
+
+def _account(room: BuildRoom, libraries: Path, *, log: Path) -> tuple[Resources, ...]:
+    """Nothing where a library makes nonsense of it: that is for who reads the record, and no verdict."""
+    try:
+        return take_account(room.hiring, libraries, log=log)
+    except Malformed as malformed:
+        with log.open("a") as said:
+            said.write(f"kbench: the kernels' resources cannot be read: {malformed}\n")
+        return ()
 
 
 def _from_cache(entry: Entry, room: BuildRoom, log: Path) -> Build:
     if entry.failure is None:
-        return Build(libraries=entry.libraries, seconds=entry.seconds, cached=True, compile_only=room.compile_only)
+        return Build(
+            libraries=entry.libraries, seconds=entry.seconds, cached=True, compile_only=room.compile_only,
+            kernels=tuple(Resources(**kernel) for kernel in entry.kernels),
+        )  # fmt: skip
     with log.open("ab") as again:
         again.write(entry.log.read_bytes())
     failure = Verdict(**{**entry.failure, "status": Status(entry.failure["status"])})

@@ -14,9 +14,9 @@ from kbench.errors import NothingToDo, UsageError
 from kbench.machine.environment import Available, probe, resolve_device
 from kbench.machine.gpus import Gpu, see_only, take
 from kbench.machine.inventory import Inventory, take_inventory
+from kbench.machine.tools import find_tool
 from kbench.model import Device, Job
 from kbench.plan.discover import Discovery, discover
-from kbench.sanitize.tool import find_tool
 
 
 @dataclass(frozen=True, kw_only=True)

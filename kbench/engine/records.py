@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kbench.build.kernels import on_record
 from kbench.build.service import Build
 from kbench.machine.telemetry import PlacedReading
 from kbench.model import Job, Measurement, Record, Sample, Status, Verdict
@@ -63,6 +64,7 @@ def make_record(
         evidence=evidence,
         build_s=None if build is None else round(build.seconds, 3),
         cached=None if build is None else build.cached,
+        kernels=() if build is None else tuple(on_record(kernel) for kernel in build.kernels),
         judge_s=findings.judge_s if findings else None,
         isolation=dict(findings.isolation) if findings else {},
         flags=tuple(findings.flags) if findings else (),

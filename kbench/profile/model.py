@@ -6,27 +6,11 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from kbench.build.kernels import Resources
 from kbench.model import SCHEMA_VERSION, Verdict
 
 OWN, LIBRARY = "own", "library"
 SOLUTION, REFERENCE = "solution", "reference"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resources:
-    """One kernel of a build, by ptxas' own account."""
-
-    name: str
-    """As in the source, with arguments."""
-    mangled: str
-    library: str
-    registers: int
-    stack_bytes: int
-    """Per thread: arrays that are indexed, and registers that were spilled."""
-    shared_bytes: int
-    """Static, per block."""
-    local_bytes: int | None = None
-    """None where the account does not say."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from kbench.profile.model import Resources, Section
+from kbench.build.kernels import Resources
+from kbench.profile.model import Section
 from kbench.profile.summary import plain_name
 
 TIME = "gpu__time_duration.sum"

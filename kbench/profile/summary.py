@@ -6,7 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from kbench.profile.model import LIBRARY, OWN, Activity, Event, Resources, Side
+from kbench.build.kernels import Resources
+from kbench.profile.model import LIBRARY, OWN, Activity, Event, Side
 from kbench.profile.trace import KERNEL, OPERATOR, WHOLE
 from kbench.sanitize.report import qualified_name
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from kbench.build.kernels import Resources
 from kbench.build.service import Build, BuildRoom, build
 from kbench.config import RunOptions
 from kbench.engine.events import Listener
@@ -25,17 +26,15 @@ from kbench.judge.desk import Desk
 from kbench.judge.judging import Question, ask_first, inspect
 from kbench.judge.reference import Reference
 from kbench.judge.stream import Stream
+from kbench.machine.tools import find_tool
 from kbench.model import Device, Job, Verdict
 from kbench.profile import ncu
-from kbench.profile.model import REFERENCE, SOLUTION, Profile, Resources, Section, Side, Work
+from kbench.profile.model import REFERENCE, SOLUTION, Profile, Section, Side, Work
 from kbench.profile.summary import summarise
-from kbench.profile.watch import CALLS, Post, Unwatchable, account, measure_with_ncu, watch
+from kbench.profile.watch import CALLS, Post, Unwatchable, measure_with_ncu, watch
 from kbench.remote.hire import Post as WorkerPost
 from kbench.remote.hire import hire
 from kbench.remote.link import WorkerFailed
-from kbench.sanitize.tool import find_tool
-
-_DEMANGLERS = ("cu++filt", "c++filt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +97,9 @@ def take_profile(prepared: Prepared, job: Job, *, wanted: Wanted, logs: Path, li
             hiring=hiring, job=job, libraries=built.libraries, environment=room.toolchain.environment(), logs=logs
         )
         if job.device is Device.CUDA:
-            profile = _with_resources(profile, post)
+            profile = dataclasses.replace(profile, resources=built.kernels)
+            if not built.kernels:
+                profile = _noted(profile, "no kernel was found in what the solution built")
         if room.compile_only:
             return _noted(profile, "no GPU is here to run on: no kernels' times, no bandwidth, no ncu, no reference")
         try:
@@ -108,13 +109,6 @@ def take_profile(prepared: Prepared, job: Job, *, wanted: Wanted, logs: Path, li
                 "the device's memory is too small for the reference", why=str(error).splitlines()[0],
                 hint="--size, or a freer device",
             ) from error  # fmt: skip
-
-
-def _with_resources(profile: Profile, post: Post) -> Profile:
-    demangler = next((tool for name in _DEMANGLERS if (tool := find_tool(os.environ, name))), None)
-    resources = account(post, cuobjdump=find_tool(os.environ, "cuobjdump"), demangler=demangler)
-    profile = dataclasses.replace(profile, resources=resources)
-    return profile if resources else _noted(profile, "no kernel was found in what the solution built")
 
 
 def _noted(profile: Profile, note: str) -> Profile:

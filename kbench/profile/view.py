@@ -9,8 +9,9 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from kbench.build.kernels import Resources
 from kbench.model import Device
-from kbench.profile.model import OWN, SOLUTION, Activity, Profile, Resources, Section, Side, Work
+from kbench.profile.model import OWN, SOLUTION, Activity, Profile, Section, Side, Work
 from kbench.profile.trace import WHOLE
 from kbench.report.tables import TextTable
 from kbench.report.terminal import table

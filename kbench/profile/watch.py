@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from kbench.assignment import Task
+from kbench.build.kernels import Resources
 from kbench.engine.records import padded_source
 from kbench.errors import InfraError
 from kbench.model import Job, Status, Verdict
 from kbench.profile import ncu
-from kbench.profile.answer import Failed, Malformed, read_events, read_file, read_resources
-from kbench.profile.model import Event, Resources, Section
+from kbench.profile.answer import Failed, read_events
+from kbench.profile.model import Event, Section
 from kbench.profile.program import ANSWER_FILE, REQUEST_FILE
 from kbench.remote.hire import Hiring, copy_libraries, own_folders
 from kbench.repro.facts import Facts
+from kbench.sandbox.answers import Malformed, read_file
 from kbench.sandbox.client import Confined, Ending
 
 CALLS = 10
@@ -30,7 +32,6 @@ _START_S = 120.0
 _NCU_SLOWER = 10.0
 """ncu runs every launch several times, and slowly."""
 _EXECUTE = "kbench.sanitize.launch:execute"
-_ACCOUNT = "kbench.profile.account:execute"
 _STAGES = {
     "load": (Status.LOAD_ERROR, "import"),
     "construct": (Status.LOAD_ERROR, "constructor"),
@@ -93,25 +94,6 @@ def measure_with_ncu(post: Post, tool: Path, kernels: Sequence[Resources]) -> tu
     except Malformed as error:
         said = room.log.read_text(errors="replace").strip().splitlines()
         raise ncu.Unreadable(f"it left no table{f': {said[-1][:300]}' if said else ''}") from error
-    finally:
-        room.close()
-
-
-def account(post: Post, *, cuobjdump: Path | None, demangler: Path | None) -> tuple[Resources, ...]:
-    """ptxas' account of the kernels in the build. Raises InfraError where it cannot be had."""
-    room = _Room(post, name="account")
-    answer = room.work / ANSWER_FILE
-    task = {
-        "libraries": str(room.libraries),
-        "cuobjdump": str(cuobjdump) if cuobjdump else None,
-        "demangler": str(demangler) if demangler else None,
-        "answer": str(answer),
-    }
-    try:
-        room.run(_ACCOUNT, task, timeout_s=_START_S)
-        return read_resources(read_file(answer))
-    except Malformed as error:
-        raise InfraError("the account of the build's kernels cannot be read", why=str(error)) from error
     finally:
         room.close()
 

@@ -129,6 +129,15 @@ def flagged(records: Iterable[Record]) -> list[str]:
     ]
 
 
+def kernel_lines(record: Record) -> list[str]:
+    """Of each kernel that the solution built, `normalise: 32 registers, 0 B stack, 192 B static shared memory`."""
+    return [
+        f"{one_line(str(kernel.get('name', '?')))}: {kernel.get('registers', '?')} registers, "
+        f"{kernel.get('stack_bytes', '?')} B stack, {kernel.get('shared_bytes', '?')} B static shared memory"
+        for kernel in record.kernels
+    ]
+
+
 def run_totals(records: Mapping[Key, Record]) -> str:
     """`3 correct, 1 incorrect · geometric mean 1.23x over 3`."""
     mean = mean_speedup(records)

@@ -87,6 +87,8 @@ def record_view(
     parts += [Text(""), _facts([*tables.record_facts(record), *((name, one_line(path)) for name, path in files)])]
     if record.advice:
         parts += [Text(""), Text("advice", style="bold"), *_indented(one_line(sentence) for sentence in record.advice)]
+    if record.kernels:
+        parts += [Text(""), Text("kernels, by ptxas' account", style="bold"), *_indented(tables.kernel_lines(record))]
     if record.evidence:
         parts += [Text(""), Text("evidence", style="bold"), *_indented(tables.evidence_lines(record))]
     for name, content in (logs or {}).items():

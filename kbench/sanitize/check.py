@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kbench.errors import InfraError
+from kbench.machine.tools import find_tool
 from kbench.model import Job, Status, Verdict
 from kbench.remote.hire import Hiring
 from kbench.repro.facts import OUTCOME_FILE, Facts
 from kbench.repro.script import make_script
 from kbench.sanitize.report import Report, Unreadable, parse_report
-from kbench.sanitize.tool import CHECKS, ENVIRONMENT, ERROR_EXIT, Check, command, find_tool
+from kbench.sanitize.tool import CHECKS, ENVIRONMENT, ERROR_EXIT, Check, command
 
 _TARGET = "kbench.sanitize.launch:execute"
 _SMALL = "small"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,14 +37,6 @@ ENVIRONMENT: Mapping[str, str] = {
     # The sandbox has no network, not even a loopback.
     "NV_COMPUTE_SANITIZER_LOCAL_CONNECTION_OVERRIDE": "uds",
 }
-
-
-def find_tool(environment: Mapping[str, str], name: str = "compute-sanitizer") -> Path | None:
-    """Where a tool of the CUDA toolkit is: on the path, below CUDA_HOME, or below /usr/local/cuda."""
-    found = shutil.which(name, path=environment.get("PATH", os.defpath))
-    homes = [environment.get("CUDA_HOME"), environment.get("CUDA_PATH"), "/usr/local/cuda"]
-    places = [Path(home) / "bin" / name for home in homes if home]
-    return Path(found) if found else next((place for place in places if os.access(place, os.X_OK)), None)
 
 
 def command(tool: Path, check: Check, program: list[str]) -> list[str]:

@@ -28,7 +28,7 @@ _POSITIVE = ("speedup", "time_ms", "reference_ms")
 _TYPES: tuple[tuple[tuple[str, ...], type, str], ...] = (
     (("reason", "message", "problem_sha", "solution_sha", "environment_key"), str, "text"),
     (("evidence", "baselines", "isolation"), dict, "an object"),
-    (("flags", "advice", "replicate_log_ratios"), list, "a list"),
+    (("flags", "advice", "replicate_log_ratios", "kernels"), list, "a list"),
     (("schema_version", "replicates", "verified_calls"), int, "a whole number"),
 )
 
@@ -171,6 +171,8 @@ def _check_types(data: Mapping[str, Any]) -> None:
     for name in ("flags", "advice"):
         if not all(isinstance(text, str) for text in data.get(name, ())):
             raise ValueError(f"field {name!r} holds something that is not text")
+    if not all(isinstance(kernel, Mapping) for kernel in data.get("kernels", ())):
+        raise ValueError("field 'kernels' holds something that is not an object")
     if not all(_is_finite(value) for value in data.get("replicate_log_ratios", ())):
         raise ValueError("field 'replicate_log_ratios' holds something that is not a finite number")
     deciding = data.get("deciding_replicates")

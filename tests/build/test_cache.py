@@ -245,6 +245,6 @@ def test_a_full_disk_is_said_and_nothing_half_written_stays(
     assert leftovers(tmp_path) == []
 
 
-def test_the_manifest_holds_seconds_alone(cache: BuildCache, built: Path) -> None:
+def test_the_manifest_names_no_folder(cache: BuildCache, built: Path) -> None:
     folder = cache.store(KEY, built, seconds=1.25).libraries.parent
-    assert json.loads((folder / "build.json").read_text()) == {"seconds": 1.25}
+    assert json.loads((folder / "build.json").read_text()) == {"seconds": 1.25, "kernels": []}

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from kbench.profile import answer
-from kbench.profile.answer import Failed, Malformed, read_events, read_file, read_resources
+from kbench.build.kernels import read_resources
+from kbench.profile.answer import Failed, read_events
 from kbench.profile.trace import device_events, operator_events
+from kbench.sandbox import answers
+from kbench.sandbox.answers import Malformed, read_file
 
 TRACE = {
     "traceEvents": [
@@ -79,8 +81,8 @@ def test_anything_else_is_malformed(text: str) -> None:
 
 
 def test_an_answer_is_not_endless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(answer, "_MAX_LINES", 3)
-    monkeypatch.setattr(answer, "_MAX_BYTES", 10)
+    monkeypatch.setattr(answers, "_MAX_LINES", 3)
+    monkeypatch.setattr(answers, "_MAX_BYTES", 10)
     with pytest.raises(Malformed, match="lines"):
         read_events(lines(KERNEL, KERNEL, KERNEL, END))
     (tmp_path / "long").write_text("x" * 11)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kbench.machine.environment import probe
-from kbench.sanitize.tool import find_tool
+from kbench.machine.tools import find_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 AVAILABLE = probe()

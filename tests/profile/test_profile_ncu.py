@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kbench.profile.model import Resources
+from kbench.build.kernels import Resources
 from kbench.profile.ncu import Unreadable, command, parse
 
 NAMES = (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kbench.profile.model import LIBRARY, OWN, Event, Resources
+from kbench.build.kernels import Resources
+from kbench.profile.model import LIBRARY, OWN, Event
 from kbench.profile.summary import built_kernel, busy_us, plain_name, summarise
 from kbench.profile.trace import WHOLE
 

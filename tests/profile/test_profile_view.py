@@ -6,8 +6,9 @@ import json
 
 from rich.console import Console
 
+from kbench.build.kernels import Resources
 from kbench.model import Status, Verdict
-from kbench.profile.model import Activity, Profile, Resources, Section, Side, Work
+from kbench.profile.model import Activity, Profile, Section, Side, Work
 from kbench.profile.view import extent, profile_view, shortened
 
 FUSED = "void (anonymous namespace)::fused<float, 256>(float const*, float*, int)"

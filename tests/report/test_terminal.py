@@ -106,6 +106,13 @@ def test_what_is_advised_stands_on_the_line_of_its_flags_and_in_the_record() -> 
     assert "\nadvice\n  the clock fell 1980→1755 MHz\n  [red]others[/red] took 25%\n" in full
 
 
+def test_each_kernel_that_was_built_has_a_line() -> None:
+    kernel = {"name": "sum<float>(float*)", "registers": 40, "stack_bytes": 8, "local_bytes": 0, "shared_bytes": 192}
+    shown = render(terminal.record_view(make_record(kernels=(kernel,))))
+    assert "  sum<float>(float*): 40 registers, 8 B stack, 192 B static shared memory\n" in shown
+    assert "ptxas" not in render(terminal.record_view(make_record()))
+
+
 def test_list() -> None:
     summaries = [
         RunSummary(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kbench.cli.main import run_cli
+from kbench.machine.tools import find_tool
 from kbench.model import Device, Job, Problem, Solution, Status
 from kbench.remote.hire import Hiring
 from kbench.remote.link import Deadlines
@@ -18,7 +19,7 @@ from kbench.remote.surroundings import SERVER_MODULES, server_environment
 from kbench.sandbox import confine
 from kbench.sandbox.client import ForkServer
 from kbench.sanitize.check import Ran, conclude, sanitize, smallest
-from kbench.sanitize.tool import CHECKS, ERROR_EXIT, Check, find_tool
+from kbench.sanitize.tool import CHECKS, ERROR_EXIT, Check
 from sanitize.test_report import CLEAN, INITCHECK, MEMCHECK, NO_RACE, RACECHECK, SOURCE
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ import pytest
 from cli_process import read_records
 
 from kbench.machine.environment import probe
-from kbench.sanitize.tool import find_tool
+from kbench.machine.tools import find_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 SOLUTIONS = Path(__file__).parent / "solutions"

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from kbench.build.account import demangled, execute, one_name, parse_usage
+from kbench.build.cubin import read_cubins
 from kbench.build.toolchain import find_cuda_home
-from kbench.profile.account import demangled, execute, one_name, parse_usage
-from kbench.profile.cubin import read_cubins
 from kbench.profile.summary import plain_name
 
 USAGE = """

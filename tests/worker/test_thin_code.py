@@ -1,4 +1,4 @@
-"""Thin headers and torch's own make the same machine code. Needs nvcc but no GPU, and a minute of one core."""
+"""Thin headers and torch's own make the same machine code. Needs nvcc; the GPU is for those that take longer."""
 
 from __future__ import annotations
 
@@ -11,18 +11,25 @@ import pytest
 from torch.utils import cpp_extension
 
 from kbench.build.toolchain import find_cuda_home
+from kbench.machine.environment import probe
 from kbench.worker.extensions import _GENERATED_HEADER
 from kbench.worker.thin import thin_headers
 
 ROOT = Path(__file__).parents[2]
 HOME = find_cuda_home()
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(HOME is None, reason="needs nvcc")]
-SOLUTION = ROOT / "solutions/conv2d_batchnorm_scaling/cuda_fused.py"
+AVAILABLE = probe()
+ON_CUDA = [pytest.mark.gpu, pytest.mark.skipif(not AVAILABLE.cuda, reason=f"needs CUDA: {AVAILABLE.why_no_cuda}")]
+pytestmark = pytest.mark.skipif(HOME is None, reason="needs nvcc")
+SOLUTIONS = [
+    "conv2d_batchnorm_scaling",
+    pytest.param("conv2d_add_scale_sigmoid_groupnorm", marks=ON_CUDA),
+    pytest.param("conv2d_groupnorm_scale_maxpool_clamp", marks=ON_CUDA),
+]
 
 
-def device_source() -> str:
+def device_source(solution: Path) -> str:
     """What load_inline would hand to nvcc."""
-    literals = [n.value for n in ast.walk(ast.parse(SOLUTION.read_text())) if isinstance(n, ast.Constant)]
+    literals = [n.value for n in ast.walk(ast.parse(solution.read_text())) if isinstance(n, ast.Constant)]
     (kernel,) = (text for text in literals if isinstance(text, str) and "__global__" in text)
     return f"#include <torch/types.h>\n#include <cuda.h>\n#include <cuda_runtime.h>\n{kernel}"
 
@@ -47,9 +54,10 @@ def compiled(source: Path, into: Path, *first: Path) -> bytes:
     return subprocess.run([dump, "-sass", str(into)], check=True, capture_output=True).stdout
 
 
-def test_thin_headers_change_no_instruction(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", SOLUTIONS)
+def test_thin_headers_change_no_instruction(tmp_path: Path, name: str) -> None:
     source = tmp_path / "k.cu"
-    source.write_text(device_source())
+    source.write_text(device_source(ROOT / "solutions" / name / "cuda_fused.py"))
     thin = tmp_path / "thin"
     for path, text in thin_headers(source.read_text(), Path(cpp_extension.include_paths()[0])).items():
         (thin / path).parent.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kbench.profile.cubin import read_cubins
+from kbench.build.cubin import read_cubins
 
+ANSWER = "kernels.jsonl"
 _FUNCTION = re.compile(r"^\s*Function (?P<name>\S+):$")
 _USED = re.compile(r"(?P<what>[A-Z]+):(?P<amount>\d+)")
 _ARCH = re.compile(r"^\s*arch = sm_(?P<number>\d+)")
