@@ -12,7 +12,7 @@ run: $(READY)
 test: lint types unit
 
 lint: $(READY)
-	$(BIN)/ruff check kbench tests problems solutions
+	$(BIN)/ruff check kbench tests problems solutions benchmarks
 
 types: $(READY)
 	$(BIN)/mypy

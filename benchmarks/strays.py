@@ -1,0 +1,65 @@
+"""Find and end the processes that a killed run left behind.
+
+Workers are forked by a server that gets a cleaned environment and a session of its own, so neither a process group nor
+an arbitrary variable finds them. `VIRTUAL_ENV` reaches the server, its forks and their compilers; and whatever loses
+its parent becomes a child of ours (`adopt_orphans`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from kbench.sandbox import syscalls
+from kbench.sandbox.watch import tree
+
+MARKED_BY = "VIRTUAL_ENV"
+"""Reaches every process of a run, and nothing there reads it."""
+_POLL_S = 0.05
+
+
+def adopt_orphans() -> None:
+    """From now on this process, not init, inherits what its descendants leave behind."""
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+
+
+def strays(needles: Sequence[str]) -> dict[int, str]:
+    """Command lines, by process id, of our descendants and of all that name one of `needles` in their environment or
+    command line. Zombies are reaped where they are ours, and count as gone."""
+    _reap()
+    found: dict[int, str] = {}
+    own = os.getpid()
+    ours = set(tree(own))
+    for folder in Path("/proc").glob("[0-9]*"):
+        pid = int(folder.name)
+        try:
+            called = (folder / "cmdline").read_bytes()
+            text = called + b"\0" + (folder / "environ").read_bytes()
+            zombie = (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            continue
+        if pid != own and not zombie and (pid in ours or any(needle.encode() in text for needle in needles)):
+            found[pid] = called.replace(b"\0", b" ").decode(errors="replace").strip()
+    return found
+
+
+def await_none(needles: Sequence[str], *, deadline_s: float) -> tuple[float, dict[int, str]]:
+    """Wait until there are none. Returns the seconds it took and those that stayed, who are then killed."""
+    begun = time.monotonic()
+    while (left := strays(needles)) and time.monotonic() - begun < deadline_s:
+        time.sleep(_POLL_S)
+    took = time.monotonic() - begun
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return took, left
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
