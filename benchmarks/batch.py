@@ -21,12 +21,14 @@ warming up, drawing of inputs or checking in it. The overhead per candidate is w
 
     (wall seconds - build seconds - device time needed) / candidates
 
-Ends with 1 where a status is not the one that the manifest says. KBENCH_* variables go on to `kbench run`.
+Ends with 1 where a status is not the one that the manifest says. KBENCH_* variables go on to `kbench run`. On the CPU
+the stock part takes its turn with the kbench runs of this machine, so that none is timed beside its builds.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import subprocess
@@ -38,6 +40,7 @@ from typing import Any
 
 from benchmarks import generate, runs, tables
 from benchmarks.generate import Expected
+from kbench.engine.lock import timing_lock
 
 PARTS = ("stock", "cold", "warm", "gpus")
 _FIGURES = "figures.json"
@@ -55,7 +58,9 @@ def main() -> int:
     expected = _written(work / "batch", options.count, kind=kind, seed=options.seed)
     for part in options.parts:
         if part == "stock":
-            _keep(work, "stock", _stock(work, expected, device=options.device, step=options.stock_sample))
+            with timing_lock(None, waiting=_say) if kind == "cpu" else contextlib.nullcontext():
+                found = _stock(work, expected, device=options.device, step=options.stock_sample)
+            _keep(work, "stock", found)
         elif part == "gpus":
             _on_gpus(work, options.gpus, seed=options.seed, jobs=options.jobs)
         else:
@@ -112,7 +117,7 @@ def _stock(work: Path, expected: Sequence[Expected], *, device: str, step: int) 
         status, parts_s = _stock_one(work, name, device=device)
         wall_s = time.monotonic() - begun
         seconds[known[name].kind].append(wall_s)
-        print(f"stock {name}: {status}, {wall_s:.1f} s {parts_s}", file=sys.stderr, flush=True)
+        _say(f"stock {name}: {status}, {wall_s:.1f} s {parts_s}")
         if status != known[name].status:
             unexpected.append(f"{name} is {status}, not {known[name].status}")
     counts = {kind: len(names) for kind, names in by_kind.items()}
@@ -161,11 +166,15 @@ def _measured(
     found = runs.records(out)
     statuses = {runs.identity(record): record["status"] for record in found}
     unexpected = [f"{e.id} is {statuses.get(e.id)}, not {e.status}" for e in expected if statuses.get(e.id) != e.status]
-    print(f"{part}: {ended.wall_s:.1f} s", file=sys.stderr, flush=True)
+    _say(f"{part}: {ended.wall_s:.1f} s")
     return {
         "wall_s": ended.wall_s, "count": len(expected), "build_s": tables.build_seconds(found),
         "device_s": tables.device_seconds(runs.samples(out)), "unexpected": unexpected,
     }  # fmt: skip
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _on_gpus(work: Path, numbers: Sequence[int], *, seed: int, jobs: int | None) -> None:

@@ -100,6 +100,15 @@ def replicate_times(samples: Iterable[Mapping[str, Any]], side: str) -> dict[str
     return {name: [statistics.median(of[n]) for n in sorted(of)] for name, of in taken.items()}
 
 
+Span = tuple[float, float]
+"""From when until when, in seconds of one clock."""
+
+
+def meeting(span: Span, others: Iterable[Span]) -> int:
+    """How many of the others share some time with a span."""
+    return sum(begin < span[1] and span[0] < end for begin, end in others)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
     """How the speedups of one run lie to those of another."""

@@ -70,6 +70,10 @@ def test_replicates_are_medians_of_one_side() -> None:
     assert found == {"p/s": [statistics.median((1.0, 2.0, 3.0)), 7.0]}
 
 
+def test_spans_meet_where_they_share_some_time() -> None:
+    assert tables.meeting((1.0, 2.0), [(0.0, 1.0), (0.0, 1.5), (1.2, 1.3), (1.9, 5.0), (2.0, 3.0)]) == 3
+
+
 def row(name: str, speedup: float, *, half: float | None = 0.01) -> dict[str, Any]:
     low, high = (None, None) if half is None else (speedup - half, speedup + half)
     return {"problem": "p", "solution": name, "speedup": speedup, "speedup_low": low, "speedup_high": high}
