@@ -135,6 +135,11 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
         raise cannot_write(path, error) from error
 
 
+def unfinished(folder: Path) -> list[Path]:
+    """What a killed `write_atomically` left in `folder`. Its writers must be gone."""
+    return [path for path in folder.glob(".*.tmp") if path.suffixes[-2:-1] and path.suffixes[-2][1:].isdigit()]
+
+
 def cannot_write(path: Path, error: OSError) -> StoreError:
     """The StoreError for a failed write, with a hint for the usual causes."""
     why = error.strerror or str(error)

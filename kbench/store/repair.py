@@ -7,7 +7,16 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 
 from kbench.errors import UsageError
-from kbench.store.jsonl import Line, cannot_write, read_lines, write_atomically
+from kbench.store.jsonl import Line, cannot_write, read_lines, unfinished, write_atomically
+
+
+def drop_unfinished(folder: Path) -> None:
+    """Remove what was to replace a file in `folder` when the kill came. Raises StoreError."""
+    try:
+        for path in unfinished(folder):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
 
 
 def mend_end(path: Path) -> Path | None:

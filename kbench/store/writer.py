@@ -27,7 +27,7 @@ from kbench.errors import StoreError, UsageError
 from kbench.machine.telemetry import PlacedReading
 from kbench.model import SCHEMA_VERSION, Record, Sample
 from kbench.store.jsonl import Appender, cannot_write, encode_line, plain, read_lines, write_all, write_atomically
-from kbench.store.repair import drop_orphans, mend_end
+from kbench.store.repair import drop_orphans, drop_unfinished, mend_end
 from kbench.store.runs import (
     RECORDS_FILE,
     RUN_FILE,
@@ -85,6 +85,7 @@ class RunStore:
                     "the directory already holds a run", where=str(path), why=f"it has a {taken[0]}",
                     hint="--resume goes on with that run; --out DIR begins another",
                 )  # fmt: skip
+            drop_unfinished(path)
             header = {
                 "schema_version": SCHEMA_VERSION, "kbench": kbench.__version__,
                 "options": plain(options), "environment": plain(environment),
@@ -112,6 +113,7 @@ class RunStore:
             header = read_header(path / RUN_FILE)
             records: dict[Key, Record] = {}
             records_path = path / RECORDS_FILE
+            drop_unfinished(path)
             mend_end(records_path)
             for line in read_lines(records_path):
                 record = record_of(line, records_path)

@@ -324,6 +324,20 @@ def test_of_two_records_the_first_counts(tmp_path: Path) -> None:
         assert store.records[("p", "a")].status is Status.CORRECT
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_a_killed_write_left_is_removed(tmp_path: Path, begun: bool) -> None:
+    if begun:
+        create(tmp_path).close()
+    for name in (".run.yaml.123.tmp", ".speedups.md.123.tmp"):
+        (tmp_path / name).write_text("half of")
+    others = {".notes.tmp", "kept.123.tmp", ".run.yaml.123"}
+    for name in others:
+        (tmp_path / name).touch()
+    (RunStore.resume if begun else create)(tmp_path).close()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert {name for name in left if "tmp" in name or "123" in name} == others
+
+
 def test_resume_needs_a_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no run to resume"):
         RunStore.resume(tmp_path / "nowhere")
