@@ -107,7 +107,7 @@ def whole_lines(path: Path) -> list[bytes]:
 
 def counted(names: Sequence[str]) -> list[str]:
     """Random parts of temporary names left out, and how often each occurs: `kbench-responses-* (3)`."""
-    counts = collections.Counter(re.sub(r"[a-z0-9_]{8}$", "*", name) for name in names)
+    counts = collections.Counter(re.sub(r"(?<=-)[a-z0-9_]{8}$", "*", name) for name in names)
     return [f"{name} ({count})" for name, count in sorted(counts.items())]
 
 

@@ -56,6 +56,7 @@ def main() -> int:
     work.mkdir(parents=True, exist_ok=True)
     kind = options.device.partition(":")[0]
     expected = _written(work / "batch", options.count, kind=kind, seed=options.seed)
+    _begin(work, {"device": options.device, "count": options.count, "seed": options.seed})
     for part in options.parts:
         if part == "stock":
             with timing_lock(None, waiting=_say) if kind == "cpu" else contextlib.nullcontext():
@@ -65,7 +66,7 @@ def main() -> int:
             _on_gpus(work, options.gpus, seed=options.seed, jobs=options.jobs)
         else:
             _keep(work, part, _kbench(work, part, expected, device=options.device, jobs=options.jobs))
-    figures = json.loads((work / _FIGURES).read_text())
+    figures = json.loads((work / _FIGURES).read_text())["parts"]
     page = report(figures)
     print(page)
     if options.out is not None:
@@ -99,10 +100,18 @@ def _written(folder: Path, count: int, *, kind: str, seed: int) -> list[Expected
     return generate.read_manifest(folder)
 
 
+def _begin(work: Path, batch: dict[str, Any]) -> None:
+    """Forget the figures of another batch."""
+    path = work / _FIGURES
+    if not path.exists() or json.loads(path.read_text())["batch"] != batch:
+        path.write_text(json.dumps({"batch": batch, "parts": {}}))
+
+
 def _keep(work: Path, name: str, found: dict[str, Any]) -> None:
     path = work / _FIGURES
-    figures = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**figures, name: found}, indent=1) + "\n")
+    figures = json.loads(path.read_text())
+    figures["parts"][name] = found
+    path.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def _stock(work: Path, expected: Sequence[Expected], *, device: str, step: int) -> dict[str, Any]:

@@ -60,6 +60,8 @@ class Try:
 
     number: int
     delay_s: float
+    ended: bool = False
+    """The run was over before the kill."""
     records_then: int = 0
     moment: str = ""
     """The last thing that the killed run said."""
@@ -104,7 +106,8 @@ def main() -> int:
     left = tries[-1].left if tries else []
     print(f"\nleft in the temporary folder by {len(tries)} tries: {', '.join(aftermath.counted(left)) or 'nothing'}")
     wrong = sum(bool(each.wrong) for each in tries)
-    print(f"{len(tries) - wrong} of {len(tries)} tries are as they should be")
+    print(f"{len(tries) - wrong} of {len(tries)} tries are as they should be; {sum(each.ended for each in tries)} had ended"
+          " before the kill")  # fmt: skip
     return 1 if wrong else 0
 
 
@@ -136,7 +139,6 @@ def _all_tries(place: Place, folder: Path, *, tries: int, rng: random.Random) ->
 def _undisturbed(place: Place, out: Path, expected: Sequence[generate.Expected]) -> float:
     """Seconds of a run that nobody kills. Exits where it is not as it should be."""
     this = Try(number=0, delay_s=0.0)
-    _await_turn()
     took_s = _finish(place, out, this, marker=_marker(), resume=False)
     wrong = [*this.wrong, *aftermath.faults(out, expected, place.cache, aftermath.fingerprints(place.cache))]
     if wrong:
@@ -169,15 +171,16 @@ def _kill_one(place: Place, out: Path, this: Try) -> None:
         process.wait()
     this.records_then = len(aftermath.whole_lines(out / "records.jsonl"))
     said = log.read_text(errors="replace").splitlines()
-    ended = "ended: " if process.returncode != -signal.SIGKILL else ""
-    this.moment = ended + (said[-1][:60].replace("|", " ") if said else "starting")
+    this.ended = process.returncode != -signal.SIGKILL
+    this.moment = "it had ended" if this.ended else said[-1][:60].replace("|", " ") if said else "starting"
     this.gone_s, left = strays.await_none([marker, str(place.temporary)], deadline_s=_STRAYS_DEADLINE_S)
     this.wrong += [f"stray after the kill: {called[:80]}" for called in left.values()]
     this.resumed_s = _finish(place, out, this, marker=marker, resume=(out / "run.yaml").exists())
 
 
 def _finish(place: Place, out: Path, this: Try, *, marker: str, resume: bool) -> float:
-    """Run to the end; seconds."""
+    """Run to the end; seconds, without those of waiting for a turn."""
+    _await_turn()
     begun = time.monotonic()
     log = place.batch / "resumed.log"
     process = _start(place.arguments(out, *(["--resume"] if resume else [])), place, marker, log)

@@ -36,13 +36,9 @@ def strays(needles: Sequence[str]) -> dict[int, str]:
     ours = set(tree(own))
     for folder in Path("/proc").glob("[0-9]*"):
         pid = int(folder.name)
-        try:
-            called = (folder / "cmdline").read_bytes()
-            text = called + b"\0" + (folder / "environ").read_bytes()
-            zombie = (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
-        except OSError:
-            continue
-        if pid != own and not zombie and (pid in ours or any(needle.encode() in text for needle in needles)):
+        called, around = _read(folder / "cmdline"), _read(folder / "environ")
+        named = any(needle.encode() in called + b"\0" + around for needle in needles)
+        if pid != own and (pid in ours or named) and _runs(folder):
             found[pid] = called.replace(b"\0", b" ").decode(errors="replace").strip()
     return found
 
@@ -57,6 +53,19 @@ def await_none(needles: Sequence[str], *, deadline_s: float) -> tuple[float, dic
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     return took, left
+
+
+def _runs(process: Path) -> bool:
+    """Neither gone nor a zombie."""
+    return _read(process / "stat").rpartition(b")")[2].split()[:1] not in ([], [b"Z"])
+
+
+def _read(path: Path) -> bytes:
+    """Nothing where it is gone, or not ours to see."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def _reap() -> None:
