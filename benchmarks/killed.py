@@ -105,9 +105,8 @@ def main() -> int:
         options.out.write_text(page)
     left = tries[-1].left if tries else []
     print(f"\nleft in the temporary folder by {len(tries)} tries: {', '.join(aftermath.counted(left)) or 'nothing'}")
-    wrong = sum(bool(each.wrong) for each in tries)
-    print(f"{len(tries) - wrong} of {len(tries)} tries are as they should be; {sum(each.ended for each in tries)} had ended"
-          " before the kill")  # fmt: skip
+    wrong, ended = sum(bool(each.wrong) for each in tries), sum(each.ended for each in tries)
+    print(f"{len(tries) - wrong} of {len(tries)} tries are as they should be; {ended} had ended before the kill")
     return 1 if wrong else 0
 
 
