@@ -28,7 +28,6 @@ the stock part takes its turn with the kbench runs of this machine, so that none
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import shutil
 import subprocess
@@ -40,7 +39,6 @@ from typing import Any
 
 from benchmarks import generate, runs, tables
 from benchmarks.generate import Expected
-from kbench.engine.lock import timing_lock
 
 PARTS = ("stock", "cold", "warm", "gpus")
 _FIGURES = "figures.json"
@@ -59,12 +57,14 @@ def main() -> int:
     _begin(work, {"device": options.device, "count": options.count, "seed": options.seed})
     for part in options.parts:
         if part == "stock":
-            with timing_lock(None, waiting=_say) if kind == "cpu" else contextlib.nullcontext():
+            with runs.turn(options.device):
                 found = _stock(work, expected, device=options.device, step=options.stock_sample)
             _keep(work, "stock", found)
         elif part == "gpus":
             _on_gpus(work, options.gpus, seed=options.seed, jobs=options.jobs)
         else:
+            with runs.turn(options.device):
+                pass  # a run's wall seconds are not to hold those of waiting for its turn
             _keep(work, part, _kbench(work, part, expected, device=options.device, jobs=options.jobs))
     figures = json.loads((work / _FIGURES).read_text())["parts"]
     page = report(figures)

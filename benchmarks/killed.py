@@ -28,7 +28,6 @@ from pathlib import Path
 
 from benchmarks import aftermath, generate, runs, strays
 from benchmarks.tables import markdown
-from kbench.engine.lock import timing_lock
 
 _SHORT = {"KBENCH_REPLICATES": "2", "KBENCH_BLOCKS": "2", "KBENCH_MIN_BLOCK_MS": "2", "KBENCH_MIN_SAMPLES": "2"}
 _LONGEST_RUN_S = 900.0
@@ -145,9 +144,9 @@ def _undisturbed(place: Place, out: Path, expected: Sequence[generate.Expected])
     return took_s
 
 
-def _await_turn() -> None:
+def _await_turn(device: str) -> None:
     """So that no delay passes while another run on this machine has its turn."""
-    with timing_lock(None, waiting=lambda said: print(said, file=sys.stderr)):
+    with runs.turn(device):
         pass
 
 
@@ -161,7 +160,7 @@ def moments(tries: int, rng: random.Random) -> list[float]:
 def _kill_one(place: Place, out: Path, this: Try) -> None:
     marker = _marker()
     log = place.batch / "killed.log"
-    _await_turn()
+    _await_turn(place.device)
     process = _start(place.arguments(out), place, marker, log)
     try:
         process.wait(timeout=this.delay_s)
@@ -179,7 +178,7 @@ def _kill_one(place: Place, out: Path, this: Try) -> None:
 
 def _finish(place: Place, out: Path, this: Try, *, marker: str, resume: bool) -> float:
     """Run to the end; seconds, without those of waiting for a turn."""
-    _await_turn()
+    _await_turn(place.device)
     begun = time.monotonic()
     log = place.batch / "resumed.log"
     process = _start(place.arguments(out, *(["--resume"] if resume else [])), place, marker, log)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from kbench.engine.lock import timing_lock
 
 ROOT = Path(__file__).resolve().parents[1]
 JUDGED = (0, 1)
@@ -44,9 +46,14 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "kbench", *map(str, arguments)]
 
 
-def environment(**more: str) -> dict[str, str]:
-    """Ours, with `more`; `KBENCH_*` variables that the caller set go on to the runs."""
-    return {**os.environ, **more}
+@contextlib.contextmanager
+def turn(device: str) -> Iterator[None]:
+    """On the CPU, this machine's turn to build and time: no kbench run has its own meanwhile. On CUDA nothing."""
+    if device != "cpu":
+        yield
+        return
+    with timing_lock(None, waiting=lambda said: print(said, file=sys.stderr, flush=True)):
+        yield
 
 
 def records(run: Path) -> list[dict[str, Any]]:

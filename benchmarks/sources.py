@@ -122,7 +122,7 @@ def extension_text(recipe: Recipe, choices: Choices) -> str:
     sources = f'cpp_sources="torch::Tensor {choices.label}({parameters});",\n    cuda_sources=_SOURCE'
     return _EXTENSION.substitute(
         label=choices.label, name=recipe.name, language="CUDA" if on_cuda else "C++", source=before + entry,
-        sources=sources if on_cuda else "cpp_sources=_SOURCE", arguments=_arguments(recipe),
+        sources=sources if on_cuda else f"cpp_sources=_SOURCE,\n    {_OPTIMISED}", arguments=_arguments(recipe),
     )  # fmt: skip
 
 
@@ -277,6 +277,8 @@ def _pass(template: Template, number: int, reduction: Reduction, choices: Choice
     )  # fmt: skip
 
 
+_OPTIMISED = 'extra_cflags=["-O2"]'
+"""Of itself, torch has g++ optimise nothing; nvcc does."""
 _CPU_HEAD = "\n#include <ATen/Parallel.h>\n\n#include <cmath>\n"
 _CPU_LOOPS = (
     "  at::parallel_for(0, count, $grain, [&](int64_t begin, int64_t end) {\n"
