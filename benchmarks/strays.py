@@ -28,7 +28,7 @@ def adopt_orphans() -> None:
 
 
 def strays(needles: Sequence[str]) -> dict[int, str]:
-    """Command lines, by process id, of our descendants and of all that name one of `needles` in their environment or
+    """States and command lines, by process id, of our descendants and of all that name one of `needles` in their environment or
     command line. Zombies are reaped where they are ours, and count as gone."""
     _reap()
     found: dict[int, str] = {}
@@ -38,8 +38,9 @@ def strays(needles: Sequence[str]) -> dict[int, str]:
         pid = int(folder.name)
         called, around = _read(folder / "cmdline"), _read(folder / "environ")
         named = any(needle.encode() in called + b"\0" + around for needle in needles)
-        if pid != own and (pid in ours or named) and _runs(folder):
-            found[pid] = called.replace(b"\0", b" ").decode(errors="replace").strip()
+        state = _state(folder)
+        if pid != own and (pid in ours or named) and state not in ("", "Z"):
+            found[pid] = f"{state} {called.replace(bytes(1), b' ').decode(errors='replace').strip()}"
     return found
 
 
@@ -55,9 +56,9 @@ def await_none(needles: Sequence[str], *, deadline_s: float) -> tuple[float, dic
     return took, left
 
 
-def _runs(process: Path) -> bool:
-    """Neither gone nor a zombie."""
-    return _read(process / "stat").rpartition(b")")[2].split()[:1] not in ([], [b"Z"])
+def _state(process: Path) -> str:
+    """The kernel's letter for it; nothing where it is gone."""
+    return _read(process / "stat").rpartition(b")")[2].decode().strip()[:1]
 
 
 def _read(path: Path) -> bytes:

@@ -54,8 +54,10 @@ def supervise(
         os.close(descriptor)
     gauge = watch.Gauge(init, walls.scratch, walls.limits, given)
     vigil = _Vigil(walls.limits, init=init, gauge=gauge, lifeline=lifeline, status=status_r, output=output_r, log=log)
-    vigil.until_end()
-    _kill_tree(init)
+    try:
+        vigil.until_end()
+    finally:
+        _kill_tree(init)
     vigil.drain_output()
     with contextlib.suppress(OSError):
         lifeline.sendall(json.dumps(vigil.ending()).encode() + b"\n")
@@ -113,7 +115,10 @@ class _Vigil:
 
     def _obey(self) -> bool:
         """Do as the judge says over the lifeline. False when it has hung up."""
-        order = self._lifeline.recv(1)
+        try:
+            order = self._lifeline.recv(1)
+        except ConnectionError:  # it died with an answer of ours unread
+            return False
         if order != FREEZE:
             return False
         below = _freeze(self._init) if order == FREEZE else None
