@@ -28,8 +28,8 @@ def adopt_orphans() -> None:
 
 
 def strays(needles: Sequence[str]) -> dict[int, str]:
-    """States and command lines, by process id, of our descendants and of all that name one of `needles` in their environment or
-    command line. Zombies are reaped where they are ours, and count as gone."""
+    """States and command lines, by process id, of our descendants and of all that name one of `needles`, in their
+    environment or command line. Zombies are reaped where they are ours, and count as gone."""
     _reap()
     found: dict[int, str] = {}
     own = os.getpid()
