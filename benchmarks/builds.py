@@ -55,7 +55,7 @@ def _measure(path: Path, *, cuda_home: str | None) -> dict[str, Any] | None:
         with_headers["warm_s"] = _kbench(path, device, cache)
         with_headers["again_s"] = _again(path, device, cache)
         stock, ours = _alone(path, "stock", cache), _alone(path, "kbench", cache)
-    row = {
+    row: dict[str, Any] = {
         "solution": name, **with_headers, "stock_s": stock["wall_s"], "stock_cpu_s": stock["cpu_s"],
         "worker_s": ours["wall_s"], "worker_cpu_s": ours["cpu_s"],
     }  # fmt: skip
@@ -87,7 +87,8 @@ def _again(path: Path, device: str, cache: Path) -> float:
     """Seconds that the service needs to find what it has built."""
     from kbench.config import load_options
     from kbench.engine.pipeline import build_all
-    from kbench.engine.run import prepare, staffed
+    from kbench.engine.prepare import prepare
+    from kbench.engine.staff import staffed
 
     class Silent:
         def stage(self, pair: str, stage: str) -> None: ...
