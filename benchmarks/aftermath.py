@@ -36,6 +36,7 @@ def faults(run: Path, expected: Sequence[Expected], cache: Path, built: Mapping[
               if now.get(key) != built[key]]  # fmt: skip
     found += [f"build {key[:8]} is unknown" for key in now.keys() - built.keys()]
     found += [f"half a build in the cache: {path.name}" for path in (cache / "builds").glob("*/.staging-*")]
+    found += [f"half-made headers in the cache: {path.name}" for path in (cache / "headers").glob(".making-*")]
     return found + _load_faults(cache)
 
 
@@ -90,7 +91,19 @@ def build_seconds(cache: Path, key: str) -> float:
 
 def evict(cache: Path, key: str) -> None:
     """Take a build out of the cache. Raises OSError."""
-    folder = cache / "builds" / key[:2] / key
+    _remove(cache / "builds" / key[:2] / key)
+
+
+def evict_headers(cache: Path) -> float:
+    """Take the precompiled headers out of the cache. Returns the seconds that it took to make them. Raises OSError."""
+    took_s = 0.0
+    for manifest in (cache / "headers").glob("*/build.json"):
+        took_s += float(json.loads(manifest.read_text())["seconds"])
+        _remove(manifest.parent)
+    return took_s
+
+
+def _remove(folder: Path) -> None:
     for path in (folder, *folder.rglob("*")):
         if path.is_dir():
             path.chmod(0o755)

@@ -33,6 +33,7 @@ _SHORT = {"KBENCH_REPLICATES": "2", "KBENCH_BLOCKS": "2", "KBENCH_MIN_BLOCK_MS":
 _LONGEST_RUN_S = 900.0
 _STRAYS_DEADLINE_S = 20.0
 _EVICTED_SHARE = 0.3
+"""Of the builds, in each try; and of the tries in which torch's precompiled headers are to be made again."""
 _COLUMNS = ("try", "killed after", "records then", "while", "strays gone after", "resumed in", "rebuilt", "left in tmp",
             "verdict")  # fmt: skip
 
@@ -121,9 +122,11 @@ def _all_tries(place: Place, folder: Path, *, tries: int, rng: random.Random) ->
         evicted = [key for key in sorted(built) if rng.random() < _EVICTED_SHARE]
         spent_s = [aftermath.build_seconds(place.cache, key) for key in evicted]
         length_s = undisturbed[1] + max([sum(spent_s) / place.jobs, *spent_s])
-        this = Try(number=number, delay_s=moment * length_s, rebuilt=len(evicted))
         for key in evicted:
             aftermath.evict(place.cache, key)
+        if evicted and rng.random() < _EVICTED_SHARE:
+            length_s += aftermath.evict_headers(place.cache)
+        this = Try(number=number, delay_s=moment * length_s, rebuilt=len(evicted))
         out = folder / f"run-{number}"
         _kill_one(place, out, this)
         this.wrong += aftermath.faults(out, expected, place.cache, built)
