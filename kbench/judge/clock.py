@@ -85,13 +85,13 @@ class HostClock:
 
 @contextlib.contextmanager
 def _out_of_the_way() -> Iterator[None]:
-    """Keep this thread on the last core meanwhile, where a thread of the worker's OpenMP spins.
+    """Keep this thread on the first core meanwhile, where the worker's main thread waits: only one of us ever runs.
 
-    The worker's main thread is woken by us. On another core than ours it would be put beside a thread that spins for
-    it, and take turns with that one, 4 ms each: every third sample of 4 ms took 20 to 100 (measured on two cores).
+    On the others the threads of its OpenMP spin. Beside one of those we would wait up to 4 ms for our turn to read the
+    clock, and so would the worker: of samples of 4 ms every third took 20 to 100 (measured on two cores).
     """
     cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(cores)})
+    os.sched_setaffinity(0, {min(cores)})
     try:
         yield
     finally:

@@ -56,6 +56,8 @@ class Session:
         self._form: tuple[TensorSlot, ...] = ()
         self._fits = False
         self._places: dict[int, list[torch.Tensor]] = {}
+        self._cores: set[int] = set()
+        """Those that were ours before we went to wait on one of them."""
 
     def _inputs_of(self, number: int) -> Any:
         offset = number * self._setup.input_stride
@@ -99,6 +101,14 @@ class Session:
         ]
         del blocks
         self._synchronize()
+        if self._page is None:
+            self._wait_on_the_first_core()
+
+    def _wait_on_the_first_core(self) -> None:
+        """The threads of our OpenMP spin on the others, each on its own. Woken anywhere, we would be put beside the
+        judge that wakes us and one that spins, and wait there for up to 4 ms until we have our turn (measured)."""
+        self._cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(self._cores)})
 
     def sample(self, calls: int, gate: int) -> Answer:
         """`calls` forwards, timed together, their outputs delivered. Raises StructureError, WrongDevice."""
@@ -109,7 +119,8 @@ class Session:
         """Timed by the host's clock, from the first call until all their work is done."""
         call, sets, outputs = self._call, self._sets, []
         self._synchronize()
-        _come_to_the_first_core()
+        if self._cores:
+            os.sched_setaffinity(0, self._cores)  # what the module starts is bound to nothing
         start = _perf_counter_ns()
         for number in range(calls):
             outputs.append(call(*sets[number]))
@@ -191,14 +202,6 @@ class Session:
     def _synchronize(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize()
-
-
-def _come_to_the_first_core() -> None:
-    """The threads of our OpenMP spin on the others, each on its own. We may go where we like again at once: what the
-    module starts is bound to nothing."""
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})
-    os.sched_setaffinity(0, cores)
 
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:
