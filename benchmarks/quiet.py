@@ -81,10 +81,10 @@ def main() -> int:
     spans: Mapping[str, Span] = {}
     builds: Sequence[Span] = ()
     for name in _RUNS:
-        began = time.time()
+        known = _manifests(work / "cache")
         seen = _watched_run(work, name, given)
         if name == "busy":
-            spans, builds = seen, _builds_since(work / "cache", began)
+            spans, builds = seen, [_built_at(path) for path in _manifests(work / "cache") - known]
     wrong = [f"{name}: {said}" for name in _RUNS for said in _not_correct(work / f"run-{name}", watched)]
     rows = [] if wrong else compared(work, [each.id for each in watched], spans, builds)
     page = report(rows, wrong, builds=len(builds))
@@ -152,14 +152,15 @@ def _watched_run(work: Path, name: str, given: Sequence[str]) -> dict[str, Span]
     return spans
 
 
-def _builds_since(cache: Path, began: float) -> list[Span]:
-    """When the cache's new entries were built: each says how long it took, and was written when it was done."""
-    found = []
-    for path in (cache / "builds").glob("*/*/build.json"):
-        ended, took_s = path.stat().st_mtime, float(json.loads(path.read_text())["seconds"])
-        if ended - took_s > began:
-            found.append((ended - took_s, ended))
-    return found
+def _manifests(cache: Path) -> set[Path]:
+    """One for each build that is kept."""
+    return set((cache / "builds").glob("*/*/build.json"))
+
+
+def _built_at(manifest: Path) -> Span:
+    """A new entry says how long it took to build, and was written when that was done; later uses would touch it."""
+    ended = manifest.stat().st_mtime
+    return ended - float(json.loads(manifest.read_text())["seconds"]), ended
 
 
 def _not_correct(run: Path, watched: Sequence[Candidate]) -> list[str]:
