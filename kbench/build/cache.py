@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
@@ -138,6 +139,7 @@ class BuildCache:
 
         What was used within the last day stays, whatever its size.
         """
+        self._sweep(now - _IN_USE_S)
         found = sorted((_use(folder) for folder in self._folders()), key=lambda use: use.used_at)
         left, gone = sum(use.size_bytes for use in found), 0
         for use in found:
@@ -149,10 +151,18 @@ class BuildCache:
 
     def clear(self) -> int:
         """Remove every entry, in use or not. Returns how many went."""
+        self._sweep(math.inf)
         folders = list(self._folders())
         for folder in folders:
             remove(folder)
         return len(folders)
+
+    def _sweep(self, before: float) -> None:
+        """Remove what was being made when its maker was killed, if that was `before` (as `time.time()` gives it)."""
+        for half_made in (*self._root.glob("*/.staging-*"), *self.headers.glob(".making-*")):
+            with contextlib.suppress(OSError):  # it has just been finished
+                if half_made.stat().st_mtime < before:
+                    remove(half_made)
 
     def _folders(self) -> Iterator[Path]:
         """Every entry, whole or damaged; what is still being written is none."""

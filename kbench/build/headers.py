@@ -17,6 +17,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -24,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from kbench.build import leash
 from kbench.build.cache import MANIFEST, cache_key, remove, seal
 from kbench.build.toolchain import SHORT_HEADERS
 
@@ -144,16 +146,14 @@ class PrecompiledHeaders:
         made, read, said = staging / f"{_HEADER}.gch", staging / _DEPENDENCIES, staging / "log.txt"
         polite = ["nice", "-n", "10"] if shutil.which("nice") else []  # builds that do not wait for it go first
         full = [*polite, *command, "-MD", "-MF", str(read), str(SHORT_HEADERS / _HEADER), "-o", str(made)]
+        leashed = [sys.executable, "-I", leash.__file__, *full]
         with said.open("wb") as log, subprocess.Popen(
-            full, cwd=staging, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        ) as compiler:
+            leashed, cwd=staging, env=self._environment, stdin=subprocess.PIPE, stdout=log, stderr=log
+        ) as compiler:  # whose end closes the pipe, which ends the command
             deadline = time.monotonic() + _TIMEOUT_S
-            try:
-                while compiler.poll() is None:
-                    if self._closed.wait(_POLL_S) or time.monotonic() > deadline:
-                        raise subprocess.TimeoutExpired(command[0], _TIMEOUT_S)
-            finally:
-                compiler.kill()
+            while compiler.poll() is None:
+                if self._closed.wait(_POLL_S) or time.monotonic() > deadline:
+                    raise subprocess.TimeoutExpired(command[0], _TIMEOUT_S)
         if compiler.returncode != 0:
             raise OSError(said.read_text(errors="replace").strip()[-500:] or f"{command[0]}: {compiler.returncode}")
 

@@ -13,6 +13,8 @@ import sys
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
+from kbench.sandbox.syscalls import PR_SET_PDEATHSIG, prctl
+
 if TYPE_CHECKING:
     from kbench.model import Record
 
@@ -22,6 +24,7 @@ def main() -> None:
     descriptor, cores = int(sys.argv[1]), {int(core) for core in sys.argv[2].split(",")}
     os.sched_setaffinity(0, cores)  # before torch is imported, which counts them
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # in the middle of a pair nobody looks whether the boss still lives
     with Connection(descriptor) as boss:
         try:
             with contextlib.suppress(EOFError, ConnectionError):  # nobody is there to work for

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,14 +66,18 @@ def prepare(options: RunOptions, *, to_build: bool = False) -> Iterator[Prepared
         see_only(taken[0], os.environ, of=len(inventory.gpus))
     if options.sanitize and not to_build:
         _look_at_sanitizer(device)
-    with tempfile.TemporaryDirectory(prefix="kbench-responses-") as folder:
+    # Made by whoever puts something into it: most runs have no raw responses.
+    folder = Path(tempfile.gettempdir()) / f"kbench-responses-{secrets.token_hex(8)}"
+    try:
         discovery = discover(
             options.problems, options.solutions, device=device, size=options.size,
-            select=options.select, available=available, materialise=Path(folder),
+            select=options.select, available=available, materialise=folder,
         )  # fmt: skip
         yield Prepared(
             options=options, available=available, inventory=inventory, device=device, gpus=taken, discovery=discovery
         )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _look_at_sanitizer(device: Device) -> None:

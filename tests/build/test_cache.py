@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -248,3 +249,17 @@ def test_a_full_disk_is_said_and_nothing_half_written_stays(
 def test_the_manifest_names_no_folder(cache: BuildCache, built: Path) -> None:
     folder = cache.store(KEY, built, seconds=1.25).libraries.parent
     assert json.loads((folder / "build.json").read_text()) == {"seconds": 1.25, "kernels": []}
+
+
+def test_what_a_killed_maker_left_is_swept(cache: BuildCache, built: Path, tmp_path: Path) -> None:
+    entry = cache.store(KEY, built, seconds=1.0).libraries.parent
+    old, new = entry.parent / ".staging-old", entry.parent / ".staging-new"
+    making = cache.headers / ".making-key-old"
+    for folder in (old, new, making):
+        folder.mkdir(parents=True)
+    for folder in (old, making):
+        os.utime(folder, (0, 0))
+    assert cache.trim(1 << 40, time.time()) == 0
+    assert (old.exists(), making.exists(), new.exists(), entry.exists()) == (False, False, True, True)
+    cache.clear()
+    assert not new.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -61,6 +62,15 @@ class Workshop:
     @property
     def calls(self) -> int:
         return len((self.folder / "calls").read_text().splitlines()) if (self.folder / "calls").exists() else 0
+
+    def compilers(self) -> list[int]:
+        """Processes that run our compiler."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if f"{self.folder}/g++".encode() in path.read_bytes().split(b"\0"):
+                    found.append(int(path.parent.name))
+        return found
 
     def left_over(self) -> list[Path]:
         return list(self.root.glob(".making-*"))
@@ -188,13 +198,19 @@ def test_several_processes_at_once_make_them_once(workshop: Workshop, processes:
 def test_one_that_is_killed_leaves_no_lock_and_nothing_half_made(
     workshop: Workshop, processes: list[subprocess.Popen[str]]
 ) -> None:
-    workshop.compiler(seconds=1)
+    workshop.compiler(seconds=60)
     processes.append(start(workshop))
     while workshop.calls == 0:
         time.sleep(0.01)
+    compiling = workshop.compilers()
+    assert compiling
     processes[0].send_signal(signal.SIGKILL)
     processes[0].wait()
+    deadline = time.monotonic() + 30
+    while workshop.compilers():
+        assert time.monotonic() < deadline, "the compiler goes on without anybody who waits for it"
     assert len(workshop.left_over()) == 1
+    workshop.compiler()
     folder = workshop.obtain()
     assert folder is not None and workshop.calls == 2
     assert workshop.left_over() == []
