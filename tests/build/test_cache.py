@@ -251,7 +251,7 @@ def test_the_manifest_names_no_folder(cache: BuildCache, built: Path) -> None:
     assert json.loads((folder / "build.json").read_text()) == {"seconds": 1.25, "kernels": []}
 
 
-def test_what_a_killed_maker_left_is_swept(cache: BuildCache, built: Path, tmp_path: Path) -> None:
+def test_what_a_killed_maker_left_is_swept(cache: BuildCache, built: Path) -> None:
     entry = cache.store(KEY, built, seconds=1.0).libraries.parent
     old, new = entry.parent / ".staging-old", entry.parent / ".staging-new"
     making = cache.headers / ".making-key-old"
