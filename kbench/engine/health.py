@@ -9,7 +9,7 @@ import torch
 from kbench.errors import InfraError
 from kbench.model import Record, Status
 
-_PATIENCE_S = 60
+_PATIENCE_S = 120
 _NUMBERS = 1 << 22
 _MAY_HARM = frozenset(
     {Status.CRASH, Status.RUNTIME_ERROR, Status.TIMEOUT, Status.OUT_OF_MEMORY, Status.PROTOCOL_ERROR, Status.REJECTED}
@@ -24,7 +24,7 @@ def may_have_harmed(record: Record) -> bool:
 def look_at(device: torch.device) -> None:
     """Let the device do sums whose results are known: integers, so that they are exact.
 
-    Raises InfraError where it errs. Where it does not answer within a minute, SIGALRM ends this process, which is all
+    Raises InfraError where it errs. Where it does not answer within two minutes, SIGALRM ends this process, which is all
     that can still be done about it.
     """
     signal.alarm(_PATIENCE_S)

@@ -33,6 +33,7 @@ PROGRAM = "kbench.engine.lane_program"
 READY, STAGE, NOTE, OUTCOME, BROKEN = "ready", "stage", "note", "outcome", "broken"
 """What a lane says: a tuple that begins with one of these."""
 _TRIES = 2
+_STDERR = 2
 _ENDING_TIMEOUT_S = 30.0
 
 
@@ -136,7 +137,7 @@ class LaneProcess:
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-m", self._program, str(theirs.fileno()), ",".join(map(str, sorted(self._cores)))],
-                pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(),
+                pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL, stdout=_STDERR,
                 start_new_session=True,
             )  # fmt: skip
         connection = Connection(ours.detach())
