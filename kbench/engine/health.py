@@ -24,8 +24,8 @@ def may_have_harmed(record: Record) -> bool:
 def look_at(device: torch.device) -> None:
     """Let the device do sums whose results are known: integers, so that they are exact.
 
-    Raises InfraError where it errs. Where it does not answer within two minutes, SIGALRM ends this process, which is all
-    that can still be done about it.
+    Raises InfraError where it errs. Where it does not answer within two minutes, SIGALRM ends this process, which is
+    all that can still be done about it.
     """
     signal.alarm(_PATIENCE_S)
     try:
