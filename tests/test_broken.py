@@ -30,7 +30,7 @@ FOR_EVER = "sleeps_at_import"
 DAEMON = "kbench-broken-suite-daemon"
 LOG_LIMIT = (1 << 20) + 200
 """Bytes that one worker may leave in its log: the cap, and a line that says so."""
-TIMEOUT_S, CLI_TIMEOUT_S = 5, 900
+TIMEOUT_S, CLI_TIMEOUT_S = 8, 900
 REPLICATES = 2
 SAMPLING = {
     "KBENCH_BLOCKS": "3",
