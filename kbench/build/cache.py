@@ -33,6 +33,10 @@ _IN_USE_S = 86400.0
 what was found this recently is left alone."""
 
 
+def _none(_: Path) -> Sequence[Mapping[str, Any]]:
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """A finished build: its folder of `<extension>/<library>.so`, or its failure, and the seconds it took."""
@@ -100,9 +104,11 @@ class BuildCache:
             return None
 
     def store(
-        self, key: str, built: Path, *, seconds: float, kernels: Sequence[Mapping[str, Any]] = ()
+        self, key: str, built: Path, *, seconds: float, account: Callable[[Path], Sequence[Mapping[str, Any]]] = _none
     ) -> Entry:
-        """Copy the libraries below `built` (a confined build's folder) into a sealed entry.
+        """Copy the libraries below `built` (a confined build's folder) into a sealed entry, with the kernels in them.
+
+        `account` gets the folder of copies: what lies below `built` may be anything.
 
         Only regular files named `*.so`, one folder deep, are taken: the folder was writable by the candidate, so
         links in it are not followed. Raises StoreError where the cache cannot be written.
@@ -110,7 +116,8 @@ class BuildCache:
 
         def fill(staging: Path) -> None:
             _collect(built, staging / "libraries")
-            (staging / MANIFEST).write_text(json.dumps({"seconds": seconds, "kernels": list(kernels)}))
+            kernels = list(account(staging / "libraries"))
+            (staging / MANIFEST).write_text(json.dumps({"seconds": seconds, "kernels": kernels}))
 
         return self._store(key, fill)
 

@@ -7,6 +7,7 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kbench.build import diagnostics
 from kbench.build.cache import BuildCache, Entry, cache_key
@@ -101,20 +102,22 @@ def build(room: BuildRoom, *, source: str, shown_path: str, log: Path) -> Build:
         link.stop()
         if room.device_hidden and facts.uses_extension and not any(link.extensions.iterdir()):
             return Build(seconds=seconds, needs_device=True)
-        kernels = _account(room, link.extensions, log=log) if facts.uses_nvcc else ()
-        plain = [dataclasses.asdict(kernel) for kernel in kernels]
-        entry = room.cache.store(key, link.extensions, seconds=seconds, kernels=plain)
-        return Build(libraries=entry.libraries, seconds=seconds, kernels=kernels, compile_only=room.compile_only)
+
+        def account(libraries: Path) -> list[dict[str, Any]]:
+            return _account(room, libraries, log=log) if facts.uses_nvcc else []
+
+        entry = room.cache.store(key, link.extensions, seconds=seconds, account=account)
+        return dataclasses.replace(_from_cache(entry, room, log), seconds=seconds, cached=False)
 
 
-def _account(room: BuildRoom, libraries: Path, *, log: Path) -> tuple[Resources, ...]:
+def _account(room: BuildRoom, libraries: Path, *, log: Path) -> list[dict[str, Any]]:
     """Nothing where a library makes nonsense of it: that is for who reads the record, and no verdict."""
     try:
-        return take_account(room.hiring, libraries, log=log)
+        return [dataclasses.asdict(kernel) for kernel in take_account(room.hiring, libraries, log=log)]
     except Malformed as malformed:
         with log.open("a") as said:
             said.write(f"kbench: the kernels' resources cannot be read: {malformed}\n")
-        return ()
+        return []
 
 
 def _from_cache(entry: Entry, room: BuildRoom, log: Path) -> Build:
