@@ -17,8 +17,9 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# Two files at a time: more than half of it is waiting for processes.
 unit: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 gpu-test: $(READY)
 	$(BIN)/python -m pytest -m gpu

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kbench.config import load_options
 from kbench.engine.lock import timing_lock
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,7 +54,8 @@ def turn(device: str) -> Iterator[None]:
     if device != "cpu":
         yield
         return
-    with timing_lock(None, waiting=lambda said: print(said, file=sys.stderr, flush=True)):
+    folder = load_options({}, os.environ, Path.cwd()).options.lock_dir
+    with timing_lock(None, folder=folder, waiting=lambda said: print(said, file=sys.stderr, flush=True)):
         yield
 
 

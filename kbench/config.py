@@ -192,6 +192,9 @@ class RunOptions:
     precompile: bool = _option(_yes_no, True)
     """Compile torch's headers once for each usual set of compiler flags, and keep them: half a GiB each."""
     cache_dir: Path = _option(_path, derive=_default_cache)
+    lock_dir: Path = _option(_path, Path("/tmp"))
+    """Where the runs of a machine meet, so that one timing goes on at a time: the same for all of them, whatever their
+    TMPDIR; a folder mounted into each, where containers share a machine."""
     cache_limit_gb: float = _option(_positive, 20.0)
     """GiB of builds and headers that are kept: a run that finds more removes the least recently used at its start."""
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kbench.config import load_options
+
 DEADLINE_S = 120.0
 """For anything that a healthy run does in a few seconds, on a machine that is busy with other things."""
 
@@ -70,12 +72,12 @@ def start(
     environment: Mapping[str, str] | None = None,
     prefix: Sequence[str] = (),
 ) -> CliProcess:
-    """Start `kbench` with `arguments`. `temporary` takes its temporary files, and holds its machine's lock."""
+    """Start `kbench` with `arguments`. `temporary` takes its temporary files, and the lock that it holds."""
     temporary.mkdir(exist_ok=True)
     marker = f"/kbench-test-{uuid.uuid4().hex}"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("KBENCH_")}
     # VIRTUAL_ENV reaches every worker, and nothing there reads it.
-    own = {"TMPDIR": str(temporary), "VIRTUAL_ENV": marker, "COLUMNS": ""}
+    own = {"TMPDIR": str(temporary), "KBENCH_LOCK_DIR": str(temporary), "VIRTUAL_ENV": marker, "COLUMNS": ""}
     stdout_path = temporary / f"stdout{marker.rpartition('-')[2]}"
     with stdout_path.open("wb") as stdout:
         process = subprocess.Popen(
@@ -94,6 +96,19 @@ def start(
 def _heed_interrupts() -> None:
     """As on a terminal, even where the tests themselves run in a shell's background, which ignores interrupts."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def new_cache(folder: Path) -> Path:
+    """A build cache of its own, empty but for torch's precompiled headers: those are the user's, made where they lack.
+
+    Compiling them takes more than a minute on two cores.
+    """
+    shared = load_options({}, os.environ, Path.cwd()).options.cache_dir / "headers"
+    shared.mkdir(parents=True, exist_ok=True)
+    cache = folder / "cache"
+    cache.mkdir()
+    (cache / "headers").symlink_to(shared.resolve())
+    return cache
 
 
 def stray_processes(*needles: str) -> dict[int, str]:
@@ -126,7 +141,7 @@ def await_no_strays(*needles: str, deadline_s: float = 30.0) -> None:
 
 
 def leftovers(temporary: Path) -> list[str]:
-    """What kbench left in its temporary folder, the machine's lock aside."""
+    """What kbench left in its temporary folder, the lock aside."""
     return sorted(path.name for path in temporary.glob("kbench-*") if path.suffix != ".lock")
 
 

@@ -31,7 +31,9 @@ def make_prepared(root: Path, solutions: dict[str, str], *, device: Device = Dev
     )
     gpus = (H200, dataclasses.replace(H200, uuid="GPU-b")) if device is Device.CUDA else ()
     return Prepared(
-        options=RunOptions(problems=root / "problems", solutions=root / "solutions", jobs=2, cache_dir=root / "cache"),
+        options=RunOptions(
+            problems=root / "problems", solutions=root / "solutions", jobs=2, cache_dir=root / "cache", lock_dir=root
+        ),
         available=EVERYTHING, inventory=dataclasses.replace(TWO_GPUS, gpus=gpus), device=device, gpus=gpus,
         discovery=discovery,
     )  # fmt: skip

@@ -4,108 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from cli_process import CliProcess, await_no_strays, leftovers, read_records, stray_processes
-from cli_process import start as start_process
+from cli_process import CliProcess, leftovers, read_records
+from project_factory import ALL, CPP, HONEST, PROBLEM, WRONG, Project, make_project
 
 from kbench.machine.environment import probe
 
 pytestmark = pytest.mark.workers
-
-PROBLEM = """
-import torch
-import torch.nn as nn
-
-rows = 256
-
-
-class Model(nn.Module):
-    def __init__(self, features):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(features))
-
-    def forward(self, x):
-        return torch.relu(x * self.scale)
-
-
-def get_inputs():
-    return [torch.randn(rows, 512)]
-
-
-def get_init_inputs():
-    return [512]
-"""
-HONEST = """
-import torch
-import torch.nn as nn
-
-
-class ModelNew(nn.Module):
-    def __init__(self, features):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(features))
-
-    def forward(self, x):
-        return (x * self.scale).clamp_(min=0)
-"""
-SLOW_TO_IMPORT = "import time\n\ntime.sleep(0.3)\n" + HONEST
-WRONG = HONEST.replace(".clamp_(min=0)", "")
-CPP = 'from torch.utils.cpp_extension import load_inline\n\n_extension = load_inline("nothing", "int f();")\n' + HONEST
-SAMPLING = {
-    "KBENCH_BLOCKS": "2", "KBENCH_MIN_SAMPLES": "2", "KBENCH_MIN_BLOCK_MS": "2", "KBENCH_REPLICATES": "2",
-}  # fmt: skip
-ALL = ["scale/a", "scale/b", "scale/c"]
-
-
-class Project:
-    """A folder with problems and solutions, and kbench run in it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.temporary = root / "tmp"
-        self.cache = root / "cache"
-
-    def write(self, path: str, text: str) -> Path:
-        file = self.root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        return file
-
-    def start(
-        self, *arguments: str | Path, environment: dict[str, str] | None = None, prefix: tuple[str, ...] = ()
-    ) -> CliProcess:
-        own = {**SAMPLING, "KBENCH_CACHE_DIR": str(self.cache), **(environment or {})}
-        return start_process(arguments, cwd=self.root, temporary=self.temporary, environment=own, prefix=prefix)
-
-    def run(self, *arguments: str | Path, environment: dict[str, str] | None = None) -> tuple[int, CliProcess]:
-        process = self.start(*arguments, environment=environment)
-        return process.wait(), process
-
-    def records(self, run: str = "out") -> dict[str, str]:
-        """Statuses by id. Fails where a pair has two records."""
-        records = read_records(self.root / run)
-        ids = [f"{record['problem']}/{record['solution']}" for record in records]
-        assert len(ids) == len(set(ids))
-        return {i: record["status"] for i, record in zip(ids, records, strict=True)}
-
-    def assert_clean(self, process: CliProcess) -> None:
-        """Nothing of an ended run is left in the process table or among temporary files."""
-        assert stray_processes(process.marker) == {}
-        assert leftovers(self.temporary) == []
-
-
-def make_project(root: Path, **solutions: str) -> Project:
-    project = Project(root)
-    project.write("problems/scale.py", PROBLEM)
-    for name, text in solutions.items():
-        project.write(f"solutions/scale/{name}.py", text)
-    return project
 
 
 @pytest.fixture
@@ -184,71 +94,6 @@ def test_a_resumed_run_keeps_its_effort(finished: tuple[Project, int, CliProcess
     assert process.stderr.startswith("error: ")
 
 
-# --- a run that is ended ------------------------------------------------------------------------------------------
-
-
-def test_a_killed_run_goes_on(project: Project) -> None:
-    process = project.start("run", "--device", "cpu", "--out", "out")
-    process.until("scale/a: correct")
-    process.process.kill()
-    assert process.wait() == -signal.SIGKILL
-    await_no_strays(process.marker)
-    assert [name for name in leftovers(project.temporary) if not name.startswith("kbench-responses-")] == []
-    assert project.records().items() >= {("scale/a", "correct")}
-    first = (project.root / "out" / "records.jsonl").read_bytes()
-    code, resumed = project.run("run", "--resume", "--out", "out")
-    assert code == 0, resumed.stderr
-    assert sorted(project.records()) == ALL
-    assert (project.root / "out" / "records.jsonl").read_bytes().startswith(first)
-    assert stray_processes(resumed.marker) == {}
-
-
-@pytest.mark.parametrize(
-    ("said", "terminated"), [("scale/b: building", False), ("scale/b: judging", True), ("scale/b: timing 1/", False)]
-)
-def test_an_interrupted_run_is_valid_and_goes_on(project: Project, said: str, terminated: bool) -> None:
-    project.write("solutions/scale/b.py", SLOW_TO_IMPORT)
-    process = project.start("run", "--device", "cpu", "--out", "out")
-    process.until(said)
-    if terminated:
-        process.process.terminate()
-    else:
-        process.interrupt()
-    assert process.wait(deadline_s=20) == 130, process.stderr
-    assert "Traceback" not in process.stderr
-    assert process.stderr.rstrip().endswith("interrupted")
-    project.assert_clean(process)
-    out = project.root / "out"
-    assert (out / "speedups.csv").is_file()
-    assert (out / "speedups.md").is_file()
-    assert set(project.records()) == (set() if "building" in said else {"scale/a"})
-    code, resumed = project.run("run", "--resume", "--out", "out")
-    assert code == 0, resumed.stderr
-    assert sorted(project.records()) == ALL
-    assert "scale/c" in (out / "speedups.csv").read_text().replace(",", "/")
-
-
-def test_two_runs_at_once(project: Project) -> None:
-    first = project.start("run", "--device", "cpu", "--out", "out")
-    first.until("scale/a: judging")
-    same_code, same = project.run("run", "--device", "cpu", "--out", "out")
-    second = project.start("run", "--device", "cpu", "--out", "second", "-k", "scale/a")
-    second.until("waiting for another kbench run")
-    third = project.start("run", "--device", "cpu", "--out", "third", "-k", "scale/a")
-    third.until("waiting for another kbench run")
-    third.interrupt()
-    assert third.wait() == 130
-    assert same_code == 3
-    assert "another kbench run is writing there" in same.stderr
-    assert str(first.process.pid) in same.stderr
-    assert first.wait() == 0, first.stderr
-    assert second.wait() == 0, second.stderr
-    assert sorted(project.records()) == ALL
-    assert project.records("second") == {"scale/a": "correct"}
-    for process in (first, second, third):
-        project.assert_clean(process)
-
-
 # --- what cannot be run -------------------------------------------------------------------------------------------
 
 
@@ -290,25 +135,6 @@ def test_cuda_where_there_is_none(project: Project) -> None:
     assert code == 3
     assert "device 'cuda' is not available" in process.stderr
     assert "--device cpu" in process.stderr
-
-
-def test_a_full_disk(project: Project) -> None:
-    """Every run directory lies on a file system of a few pages: the run ends with one clear error."""
-    full = project.root / "full"
-    full.mkdir()
-    script = f'mount -t tmpfs -o size=40k tmpfs {full} || exit 99; "$@"; code=$?; cp -a {full}/. copy; exit $code'
-    (project.root / "copy").mkdir()
-    prefix = ("unshare", "--mount", "sh", "-c", script, "sh")
-    process = project.start("run", "--device", "cpu", "--out", full / "run", prefix=prefix)
-    code = process.wait()
-    if code == 99 or "unshare" in process.stderr:
-        pytest.skip("no small file system can be mounted here")
-    assert code == 3, process.stderr
-    assert "No space left on device" in process.stderr
-    assert "Traceback" not in process.stderr
-    await_no_strays(process.marker)
-    for record in read_records(project.root / "copy" / "run"):
-        assert record["status"] == "correct"
 
 
 # --- the plan -----------------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def remeasure(
             stack.enter_context(prepare(_laid_out(run, keys, Path(folder) / name, options)))
             for name, run in (("old", old), ("new", new))
         ]
-        with timing_lock(sides[0].gpu, waiting=listener.note):
+        with timing_lock(sides[0].gpu, folder=options.lock_dir, waiting=listener.note):
             hidden = [Path(folder), options.problems, options.solutions, old.path, new.path]
             found = _measured(sides, Path(folder), listener, rounds, hidden=hidden)
     fresh = [

@@ -46,7 +46,7 @@ class Order:
     toolchain: Toolchain
     run: Path
     environment_key: str
-    first: Job | None
+    first: Job
     """To warm up with."""
 
 
@@ -77,8 +77,9 @@ class LaneProcess:
         self._stopped = True
         if at_once:
             self._process.send_signal(signal.SIGTERM)
-        self._end()
+            self._await_end()  # whoever listens to it hears that it has ended
         self._turns.shutdown(cancel_futures=True)
+        self._end()
 
     def _run(self, job: Job, build: Build) -> Outcome:
         said = ""
@@ -151,9 +152,15 @@ class LaneProcess:
         self._end()
         self._process, self._connection = self._start()
         self._ready = False
+        if self._stopped:  # since, and it was the last process that was told
+            self._process.send_signal(signal.SIGTERM)
 
     def _end(self) -> None:
+        """By the one thread that has anything to do with the connection at the time."""
         self._connection.close()
+        self._await_end()
+
+    def _await_end(self) -> None:
         try:
             self._process.wait(_ENDING_TIMEOUT_S)
         except subprocess.TimeoutExpired:

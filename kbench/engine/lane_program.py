@@ -69,7 +69,7 @@ def serve(boss: Connection) -> None:
     prepared, relay, logs = order.prepared, Relay(boss), functools.partial(log_path, order.run)
     try:
         with (
-            timing_lock(prepared.gpu, waiting=relay.note),
+            timing_lock(prepared.gpu, folder=prepared.options.lock_dir, waiting=relay.note),
             hiring_from(prepared, order.toolchain, also_hidden=[order.run]) as hiring,
             watching(prepared.gpu) as gauge,
         ):
@@ -86,8 +86,7 @@ def serve(boss: Connection) -> None:
             )  # fmt: skip
             device = torch.device("cuda:0" if prepared.device is Device.CUDA else "cpu")
             health.look_at(device)
-            if order.first is not None:
-                warm_up(order.first.problem, size=order.first.size, device=device)
+            warm_up(order.first.problem, size=order.first.size, device=device)
             hiring.server.await_ready()
             boss.send((READY,))
             while True:

@@ -14,13 +14,14 @@ from pathlib import Path
 from kbench.errors import InfraError
 from kbench.machine.gpus import Gpu
 
-_FOLDER = Path("/tmp")  # not TMPDIR: two runs must mean the same file
 _FOR_ALL = 0o666
 
 
 @contextmanager
-def timing_lock(gpu: Gpu | None, *, waiting: Callable[[str], None], folder: Path = _FOLDER) -> Iterator[None]:
+def timing_lock(gpu: Gpu | None, *, folder: Path, waiting: Callable[[str], None]) -> Iterator[None]:
     """Hold the right to time on a GPU, or on the CPU (None); `waiting` hears once when another run has it first.
+
+    `folder` must be the same for all runs of the machine.
 
     Raises InfraError where a lock file can be neither opened nor made.
     """

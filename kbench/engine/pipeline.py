@@ -22,18 +22,17 @@ def run_jobs(
     jobs: Sequence[Job], *, store: RunStore, room: BuildRoom, lanes: Sequence[Lane], workers: int, apart: bool,
     environment_key: str, listener: Listener,
 ) -> None:  # fmt: skip
-    """Bring every job to its record, except those that have one already. `workers` are built at a time.
+    """Bring every job that `settle_early` left to its record. `workers` are built at a time.
 
-    The cheapest comes first: what needs no worker, then what does not build. Of what is built, the earliest in the
-    plan is next; unless builds are `apart` from the lanes' cores, nothing is timed before all have ended. A lane whose
-    device is of no use any more leaves its pair to the others.
+    The cheapest comes first: what does not build. Of what is built, the earliest in the plan is next; unless builds
+    are `apart` from the lanes' cores, nothing is timed before all have ended. A lane whose device is of no use any more
+    leaves its pair to the others.
 
     Raises StoreError when a record cannot be written, InfraError when no lane is left.
     """
-    ready = _settle(jobs, store=store, environment_key=environment_key, listener=listener)
-    places = {job.key: place for place, job in enumerate(ready)}
+    places = {job.key: place for place, job in enumerate(jobs)}
     builders = concurrent.futures.ThreadPoolExecutor(max_workers=workers)
-    building = {builders.submit(build_job, job, room, store.log_path, listener): job for job in ready}
+    building = {builders.submit(build_job, job, room, store.log_path, listener): job for job in jobs}
     built: list[tuple[int, Job, Build]] = []
     judging: dict[Future[Outcome], tuple[Lane, Job, Build]] = {}
     idle = list(lanes)
@@ -70,10 +69,11 @@ def run_jobs(
         builders.shutdown(cancel_futures=True)
 
 
-def _settle(
-    jobs: Sequence[Job], *, store: RunStore, environment_key: str, listener: Listener
-) -> list[Job]:
-    """Keep the sources of all that have no record yet, and record those that need no worker. Returns the others."""
+def settle_early(jobs: Sequence[Job], *, store: RunStore, environment_key: str, listener: Listener) -> list[Job]:
+    """Keep the sources of all that have no record yet, and record those that need no worker. Returns the others.
+
+    Raises StoreError.
+    """
     todo = [job for job in jobs if job.key not in store.records]
     for job in todo:
         store.save_source(job.solution.id, job.solution.path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ from kbench.engine.gauge import watching
 from kbench.engine.lane import LaneHere
 from kbench.engine.lane_process import Order, lane_processes
 from kbench.engine.lock import timing_lock
-from kbench.engine.pipeline import build_all, run_jobs
+from kbench.engine.pipeline import build_all, run_jobs, settle_early
 from kbench.engine.prepare import Prepared
-from kbench.engine.records import settled
 from kbench.engine.staff import settings_of, staffed
 from kbench.errors import UsageError
 from kbench.machine.cores import by_place, share_out
 from kbench.machine.environment import describe
+from kbench.model import Job
 from kbench.store.writer import RunStore
 
 _FIXED_BY_RUN = (
@@ -69,19 +69,21 @@ def execute(prepared: Prepared, store: RunStore, listener: Listener) -> None:
             store.save_problem_source(job.problem.id, job.problem.path)
             if job.problem.sidecar is not None:
                 store.save_sidecar(job.problem.id, job.problem.sidecar)
-        if prepared.gpus:
-            _execute_beside(prepared, store, listener)
-        else:
-            _execute_here(prepared, store, listener)
+        key = str(store.environment.get("key", ""))
+        jobs = settle_early(prepared.jobs, store=store, environment_key=key, listener=listener)
+        if jobs and prepared.gpus:
+            _execute_beside(jobs, prepared, store, listener)
+        elif jobs:
+            _execute_here(jobs, prepared, store, listener)
     finally:
         store.write_tables()
 
 
-def _execute_here(prepared: Prepared, store: RunStore, listener: Listener) -> None:
+def _execute_here(jobs: Sequence[Job], prepared: Prepared, store: RunStore, listener: Listener) -> None:
     """On the CPU: all builds first, then one pair after another in this process, which has the machine to itself."""
     key, options = str(store.environment.get("key", "")), prepared.options
     with (
-        timing_lock(None, waiting=listener.note),
+        timing_lock(None, folder=options.lock_dir, waiting=listener.note),
         staffed(prepared, listener, also_hidden=[store.path]) as (hiring, room),
         watching(None) as gauge,
     ):
@@ -90,27 +92,26 @@ def _execute_here(prepared: Prepared, store: RunStore, listener: Listener) -> No
             gauge=gauge,
         )  # fmt: skip
         run_jobs(
-            prepared.jobs, store=store, room=room, lanes=[LaneHere(settings)], workers=options.jobs, apart=False,
+            jobs, store=store, room=room, lanes=[LaneHere(settings)], workers=options.jobs, apart=False,
             environment_key=key, listener=listener,
         )  # fmt: skip
 
 
-def _execute_beside(prepared: Prepared, store: RunStore, listener: Listener) -> None:
+def _execute_beside(jobs: Sequence[Job], prepared: Prepared, store: RunStore, listener: Listener) -> None:
     """On CUDA: a judge for each GPU, on cores of its own where there are enough, and the builds on the others."""
     key, options = str(store.environment.get("key", "")), prepared.options
     cores = os.sched_getaffinity(0)
     shares = share_out(by_place(cores), lanes=len(prepared.gpus))
-    first = next((job for job in prepared.jobs if settled(job) is None), None)
     os.sched_setaffinity(0, shares.builds)
     try:
         with staffed(prepared, listener, also_hidden=[store.path], device_hidden=shares.apart) as (_, room):
             order = Order(
-                prepared=prepared, toolchain=room.toolchain, run=store.path, environment_key=key, first=first
+                prepared=prepared, toolchain=room.toolchain, run=store.path, environment_key=key, first=jobs[0]
             )
             placed = list(zip(prepared.gpus, shares.lanes, strict=True))
             with lane_processes(placed, order, listener) as lanes:
                 run_jobs(
-                    prepared.jobs, store=store, room=room, lanes=lanes, workers=options.jobs, apart=shares.apart,
+                    jobs, store=store, room=room, lanes=lanes, workers=options.jobs, apart=shares.apart,
                     environment_key=key, listener=listener,
                 )  # fmt: skip
     finally:

@@ -175,7 +175,7 @@ def _hidden_folders(options: RunOptions, more: Sequence[Path], *, visible: tuple
     """
     from kbench.sandbox.client import interpreter_folders
 
-    wanted = [options.problems, options.solutions, options.results, options.cache_dir, *more]
+    wanted = [options.problems, options.solutions, options.results, options.cache_dir, options.lock_dir, *more]
     folders = {(path if path.is_dir() else path.parent).resolve() for path in wanted if path.exists()}
     needed = [Path(path) for path in (*visible, *interpreter_folders())]
     hidden = folders - {Path("/")} - set(needed)

@@ -86,7 +86,8 @@ def take_profile(prepared: Prepared, job: Job, *, wanted: Wanted, logs: Path, li
     with contextlib.ExitStack() as stack:
         hiring, room = stack.enter_context(staffed(prepared, listener, also_hidden=[], any_arch=wanted.arch))
         if not room.compile_only:
-            stack.enter_context(timing_lock(prepared.gpu, waiting=listener.note))
+            folder = prepared.options.lock_dir
+            stack.enter_context(timing_lock(prepared.gpu, folder=folder, waiting=listener.note))
         listener.stage(job.solution.id, "building")
         built = build(
             room, source=padded_source(job), shown_path=job.solution.shown_path, log=logs / "build.log"

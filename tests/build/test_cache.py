@@ -37,6 +37,24 @@ def taken(cache: BuildCache, built: Path) -> list[str]:
     return sorted(str(path.relative_to(libraries)) for path in libraries.rglob("*") if not path.is_dir())
 
 
+def test_the_account_is_taken_of_the_copies_and_kept(cache: BuildCache, built: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.so"
+    secret.write_bytes(b"somebody else's")
+    (built / "ext" / "planted.so").symlink_to(secret)
+    (built / "planted").symlink_to(tmp_path)
+    seen: dict[str, bytes] = {}
+
+    def account(libraries: Path) -> list[dict[str, Any]]:
+        assert not libraries.is_relative_to(built)
+        seen.update({str(path.relative_to(libraries)): path.read_bytes() for path in libraries.rglob("*.so")})
+        return [{"name": "k", "registers": 16}]
+
+    assert cache.store(KEY, built, seconds=1.0, account=account).kernels == [{"name": "k", "registers": 16}]
+    assert seen == {"ext/k.so": b"library"}
+    found = cache.find(KEY)
+    assert found is not None and found.kernels == [{"name": "k", "registers": 16}]
+
+
 def leftovers(tmp_path: Path) -> list[Path]:
     return list((tmp_path / "cache").rglob(".staging-*"))
 

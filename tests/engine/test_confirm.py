@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from cli_process import read_records
+from project_factory import HONEST, Project, make_project
 from run_factory import make_record
-from test_run_cli import HONEST, Project, make_project
 
 from kbench.engine.confirm import over_rounds
 from kbench.model import Status

@@ -41,7 +41,7 @@ def lane(root: Path, *, key: str = "key") -> Iterator[tuple[LaneProcess, dict[st
     prepared = make_prepared(root, dict.fromkeys(ENDINGS, SOLUTION))
     order = Order(
         prepared=prepared, toolchain=Toolchain(cuda_home=None, cuda_arch="9.0"), run=root, environment_key=key,
-        first=None,
+        first=prepared.jobs[0],
     )  # fmt: skip
     heard = Heard()
     made = LaneProcess(order, cores={0}, listener=heard, program="engine.fake_lane")

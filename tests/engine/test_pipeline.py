@@ -78,8 +78,9 @@ def run_of(root: Path, names: Sequence[str]) -> Iterator[tuple[tuple[Job, ...], 
 
 def run(jobs: Sequence[Job], store: RunStore, lanes: Sequence[FakeLane], *, apart: bool = True) -> tuple[Heard, Room]:
     heard, room = Heard(), Room()
+    left = pipeline.settle_early(jobs, store=store, environment_key="key", listener=heard)
     pipeline.run_jobs(
-        jobs, store=store, room=room, lanes=lanes, workers=2, apart=apart,  # type: ignore[arg-type]
+        left, store=store, room=room, lanes=lanes, workers=2, apart=apart,  # type: ignore[arg-type]
         environment_key="key", listener=heard,
     )  # fmt: skip
     return heard, room

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_process import new_cache
 
 from kbench.build.toolchain import find_cuda_home
 from kbench.cli.main import run_cli
@@ -92,12 +92,12 @@ class Desk:
     """A folder with one problem, and `kbench profile` run on it."""
 
     def __init__(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.root, self._capsys = root, capsys
+        self.root, self.cache, self._capsys = root, new_cache(root), capsys
         (root / "scale.py").write_text(PROBLEM)
 
     def profile(self, solution: str, *options: str) -> tuple[int, str, str]:
         (self.root / "mine.py").write_text(solution)
-        given = ["profile", "scale.py", "mine.py", "--cache-dir", str(self.root / "cache"), *options]
+        given = ["profile", "scale.py", "mine.py", "--cache-dir", str(self.cache), *options]
         code = run_cli(given)
         said = self._capsys.readouterr()
         return code, said.out, said.err
@@ -110,8 +110,7 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.chdir(tmp_path)
-    # Nothing is timed here that must not be disturbed.
-    monkeypatch.setattr("kbench.profile.take.timing_lock", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setenv("KBENCH_LOCK_DIR", str(tmp_path))
     return Desk(tmp_path, capsys)
 
 

@@ -1,4 +1,4 @@
-"""The suite travels in the wheel: built from a copy of this tree, unpacked elsewhere, found there."""
+"""Everything travels in the wheel: built from a copy of this tree, unpacked elsewhere, found there."""
 
 from __future__ import annotations
 
@@ -45,6 +45,15 @@ def test_the_wheel_holds_every_file_of_the_suite_once(wheel: Path) -> None:
         names = archive.namelist()
     inside = [name.removeprefix("kbench/selftest/suite/") for name in names if "/suite/" in name]
     assert sorted(inside) == sorted(wanted)
+
+
+def test_the_wheel_holds_all_of_kbench_itself(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        inside = set(archive.namelist())
+    files = {p.relative_to(ROOT).as_posix() for p in (ROOT / "kbench").rglob("*") if p.is_file()}
+    wanted = {name for name in files if "__pycache__" not in name and "/suite/" not in name}
+    assert "kbench/build/include/host/torch/extension.h" in wanted
+    assert wanted - inside == set()
 
 
 def test_an_installed_kbench_finds_its_suite(wheel: Path, tmp_path: Path) -> None:
