@@ -19,7 +19,7 @@ types: $(READY)
 
 # Two files at a time: more than half of it is waiting for processes.
 unit: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 gpu-test: $(READY)
 	$(BIN)/python -m pytest -m gpu

@@ -257,3 +257,12 @@ def test_the_module_and_the_command_are_one(project: Project) -> None:
     )
     assert done.returncode == 0
     assert done.stdout == project.run("run", "--device", "cpu", "--list")[1].stdout
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["run", "--device", "cpu", "--list"]])
+def test_an_output_that_cannot_be_written_is_told(project: Project, arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "kbench", *arguments]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, cwd=project.root, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False), done.stderr
+    assert "No space left on device" in done.stderr

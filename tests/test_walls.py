@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "kbench"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = (
-    {"errors", "model", "stats", "problem_module"},
+    {"errors", "importing", "model", "stats", "problem_module"},
     {"protocol", "layout", "extract"},
     {"machine", "plan", "arena", "assignment", "store"},
     {"config", "sandbox", "compare", "page"},

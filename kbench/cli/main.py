@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -10,7 +11,7 @@ import sys
 import click
 
 import kbench
-from kbench.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, KbenchError
+from kbench.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNDECIDED, EXIT_USAGE, KbenchError
 
 _COMMANDS = {
     "run": ("run", "Build, judge and time solutions; write a speedup table."),
@@ -55,13 +56,15 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and exit: 0 well, 1 a failure or regression, 2 usage, 3 undecided, 130 interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled CI job tidies up like Ctrl-C
-    sys.exit(run_cli(sys.argv[1:]))
+    # Not sys.exit: taking down an interpreter that holds torch takes a second, and tidies nothing up.
+    os._exit(run_cli(sys.argv[1:]))
 
 
 def run_cli(arguments: list[str]) -> int:
     """The command line as a function of its arguments to an exit code."""
     try:
         result = cli.main(args=arguments, prog_name="kbench", standalone_mode=False)
+        sys.stdout.flush()
     except KbenchError as error:
         click.echo(f"error: {error}", err=True)
         return error.exit_code
@@ -74,4 +77,9 @@ def run_cli(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        click.echo(f"error: {error.strerror}: what was to be printed or kept is not whole", err=True)
+        return EXIT_UNDECIDED
     return result if isinstance(result, int) else EXIT_OK

@@ -13,6 +13,7 @@ import sys
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
+from kbench.importing import without_collection
 from kbench.sandbox.syscalls import PR_SET_PDEATHSIG, prctl
 
 if TYPE_CHECKING:
@@ -73,11 +74,12 @@ def serve(boss: Connection) -> None:
             hiring_from(prepared, order.toolchain, also_hidden=[order.run]) as hiring,
             watching(prepared.gpu) as gauge,
         ):
-            import torch
+            with without_collection():
+                import torch
 
-            from kbench.engine import health
-            from kbench.engine.pair import run_pair
-            from kbench.judge.warm import warm_up
+                from kbench.engine import health
+                from kbench.engine.pair import run_pair
+                from kbench.judge.warm import warm_up
 
             room = build_room(prepared, hiring, order.toolchain)
             settings = settings_of(

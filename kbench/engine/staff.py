@@ -17,6 +17,7 @@ from kbench.config import RunOptions
 from kbench.engine.events import Listener
 from kbench.engine.prepare import Prepared
 from kbench.errors import InfraError
+from kbench.importing import without_collection
 from kbench.machine.inventory import usable_cores
 from kbench.model import Device
 from kbench.sandbox import confine
@@ -88,7 +89,8 @@ def hiring_from(
         from kbench.remote.link import Deadlines
 
         if prepared.device is Device.CPU:  # the judge is in this process: its seconds of importing, meanwhile
-            import kbench.engine.pair  # noqa: F401
+            with without_collection():
+                import kbench.engine.pair  # noqa: F401
         yield Hiring(
             server=server,
             limits=confine.Limits(memory_bytes=int(options.memory_limit_gb * 2**30)),

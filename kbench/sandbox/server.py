@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from kbench.importing import without_collection
 from kbench.sandbox import confine
 from kbench.sandbox.removal import remove_folder
 from kbench.sandbox.supervisor import supervise
@@ -75,8 +76,9 @@ def main() -> None:
     os.setsid()
     descriptor, folder = int(sys.argv[1]), sys.argv[2]
     cores = os.sched_getaffinity(0)
-    for module in sys.argv[3:]:
-        importlib.import_module(module)
+    with without_collection():
+        for module in sys.argv[3:]:
+            importlib.import_module(module)
     os.sched_setaffinity(0, cores)  # an OpenMP that pins its threads has pinned us too, and with us all that we fork
     with socket.socket(fileno=descriptor) as requests, contextlib.suppress(ConnectionError):
         requests.sendall(b"ready")
@@ -84,6 +86,7 @@ def main() -> None:
     with contextlib.suppress(ChildProcessError):
         os.wait()  # SIGCHLD is ignored, so this returns when every supervisor has ended
     remove_folder(Path(folder))
+    os._exit(0)  # taking down an interpreter that holds torch takes most of a second, and tidies nothing up
 
 
 if __name__ == "__main__":
