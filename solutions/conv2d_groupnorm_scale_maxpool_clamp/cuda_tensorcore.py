@@ -1,7 +1,7 @@
 """Conv2d, GroupNorm, *scale, MaxPool2d and clamp on CUDA in one kernel, on tensor cores with split fp16 operands.
 
-Three warpgroups convolve 4x8 pixels by 64 channels at a time, keep each window's maximum and the channels' moments, and
-never store the convolution. A fourth warpgroup reads the next strip of the image meanwhile. Whoever completes an image
+Two warpgroups convolve 4x8 pixels by 64 channels at a time, keep each window's maximum and the channels' moments, and
+never store the convolution. A third one reads the next strip of the image meanwhile. Whoever completes an image
 normalises its maxima in place.
 
 Sound because every fp32 number a, scaled by a power of two, is the sum of two fp16 numbers up to 2^-23 |a|, and of the
@@ -11,7 +11,7 @@ infinity anywhere makes all statistics of its image NaN, hence the maxima need n
 value of the channel itself and joined in double in a fixed order: repeated calls agree bit for bit.
 
 Other shapes than 3x3 kernels on up to 8 channels with windows of 4, and calls that autograd records, go to torch's
-operators. NOTES.md has the arithmetic.
+operators. _NOTES.md has the arithmetic.
 """
 
 import torch
@@ -40,7 +40,7 @@ constexpr int kRows = 16, kCols = 128;             // output pixels of a unit of
 constexpr int kInRows = kRows + 2, kInCols = kCols + 2;
 constexpr int kPixel = 16;                         // bytes: eight channels in fp16
 constexpr int kPitch = kInCols * kPixel, kPart = kInRows * kPitch, kStage = 2 * kPart;
-constexpr int kConsumers = 3, kGroup = 128;        // warpgroups, threads of one
+constexpr int kConsumers = 2, kGroup = 128;        // warpgroups, threads of one
 constexpr int kThreads = (kConsumers + 1) * kGroup;
 constexpr int kBatch = 3;                          // pixels that a producer thread loads at once
 constexpr int kUsual = 6;                          // inputs are scaled by 2^6 where that suits them
@@ -178,22 +178,8 @@ __device__ __forceinline__ float fold(const float (&d)[4][4], int h, int rows, i
   return largest;
 }
 
-// Adds the products of one part of the inputs with one of the weights to output rows j and j + 1, j even: two chains
-// of sums at a time.
-__device__ __forceinline__ void products(float (&d)[4][4], int j, const uint32_t (&a)[5][4], int part,
-                                         const uint32_t (&left)[6][4], const uint32_t (&right)[3][4]) {
-#pragma unroll
-  for (int t = 0; t < 3; ++t) {
-    two_taps(d[j], a[t], &left[j + t][2 * part]);
-    two_taps(d[j + 1], a[t], &left[j + 1 + t][2 * part]);
-  }
-  two_taps(d[j], a[3], &right[j / 2][2 * part]);
-  one_tap(d[j + 1], a[3], &right[j / 2][2 * part + 1]);
-  one_tap(d[j], &a[4][2], &right[j / 2 + 1][2 * part]);
-  two_taps(d[j + 1], a[4], &right[j / 2 + 1][2 * part]);
-}
-
-// A window row: four output rows, eight pixels, this warp's 16 channels. Two output rows at a time.
+// A window row: four output rows, eight pixels, this warp's 16 channels. Four chains of sums at a time, since one
+// product waits for the one before it in its chain.
 __device__ __forceinline__ void convolve(float (&d)[4][4], const Weights& w, uint32_t address, int at_left,
                                          int at_right) {
   uint32_t left[6][4];   // [input row]: high and low parts at 0 and 1
@@ -203,15 +189,31 @@ __device__ __forceinline__ void convolve(float (&d)[4][4], const Weights& w, uin
     load_matrices(left[r], address + at_left + r * kPitch);
     load_matrices(left[r + 1], address + at_left + (r + 1) * kPitch);
     load_matrices(right[r / 2], address + at_right + r * kPitch);
-    if (r == 0) continue;
+  }
 #pragma unroll
-    for (int j = r - 2; j < r; ++j)
+  for (int j = 0; j < 4; ++j)
 #pragma unroll
-      for (int i = 0; i < 4; ++i) d[j][i] = 0;
-    // The small products first: their sum loses least while it is small.
-    products(d, r - 2, w.a[1], 0, left, right);
-    products(d, r - 2, w.a[0], 1, left, right);
-    products(d, r - 2, w.a[0], 0, left, right);
+    for (int i = 0; i < 4; ++i) d[j][i] = 0;
+  // The small products first: their sum loses least while it is small.
+#pragma unroll
+  for (int k = 0; k < 3; ++k) {
+    const int part = k == 1;                             // of the inputs
+    const uint32_t(&a)[5][4] = w.a[k == 0];
+#pragma unroll
+    for (int t = 0; t < 3; ++t)
+#pragma unroll
+      for (int j = 0; j < 4; ++j) two_taps(d[j], a[t], &left[j + t][2 * part]);
+    // Even rows take the taps at 2 of two tap rows and then the third, odd rows the other way round.
+#pragma unroll
+    for (int j = 0; j < 4; j += 2) {
+      two_taps(d[j], a[3], &right[j / 2][2 * part]);
+      two_taps(d[j + 1], a[4], &right[j / 2 + 1][2 * part]);
+    }
+#pragma unroll
+    for (int j = 0; j < 4; j += 2) {
+      one_tap(d[j], &a[4][2], &right[j / 2 + 1][2 * part]);
+      one_tap(d[j + 1], a[3], &right[j / 2][2 * part + 1]);
+    }
   }
 }
 
@@ -388,7 +390,7 @@ __device__ void consume(const Work& w, const Shape& s, int begin, int end, unsig
     float* out = w.out + (static_cast<int64_t>(at.image) * s.channels + channel) * area;
     Moments m[2] = {};
     int count = 0;
-    // Window rows one after the other, and in each every third tile.
+    // Window rows one after the other, and in each every second tile.
     for (int y = 0, x = group * 8; y < height; x += kConsumers * 8) {
       while (x >= width) {
         x -= width;
