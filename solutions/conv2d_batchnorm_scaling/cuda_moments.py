@@ -159,12 +159,15 @@ struct Pair {
   signed char by, dy[2], tap[2];
 };
 __device__ constexpr Pair kPair[kPairs] = {
-    {0, {0, 0}, {0, kOnes}}, {0, {1, 1}, {0, 1}}, {0, {1, 2}, {2, 0}},           {0, {2, 2}, {1, 2}},
-    {1, {0, 0}, {0, 1}},     {1, {1, 1}, {0, 1}}, {1, {1, 2}, {2, 0}},           {1, {2, 2}, {1, 2}},
-    {1, {0, 0}, {kOnes, kNothing}},
-    {2, {0, 0}, {0, 1}},     {2, {1, 1}, {0, 1}}, {2, {1, 2}, {2, 0}},           {2, {2, 2}, {1, 2}},
-    {2, {0, 0}, {2, kOnes}},
+    {0, {1, 1}, {0, 1}}, {1, {1, 1}, {0, 1}}, {2, {1, 1}, {0, 1}},
+    {0, {1, 2}, {2, 0}}, {1, {1, 2}, {2, 0}}, {2, {1, 2}, {2, 0}},
+    {0, {2, 2}, {1, 2}}, {1, {2, 2}, {1, 2}}, {2, {2, 2}, {1, 2}},
+    {1, {0, 0}, {0, 1}}, {2, {0, 0}, {0, 1}},
+    {0, {0, 0}, {0, kOnes}}, {1, {0, 0}, {kOnes, kNothing}}, {2, {0, 0}, {2, kOnes}},
 };
+// Multiplied together, so that no product waits for the one before it: those that share a factor, and the rest.
+constexpr int kGangs = 5;
+__device__ constexpr signed char kGang[kGangs + 1] = {0, 3, 6, 9, 11, kPairs};
 
 struct BandPlace {
   int image, row, col;
@@ -230,15 +233,6 @@ __device__ __forceinline__ Pixels load_pixels(uint32_t address, const uint32_t (
   uint32_t r[4];
   ldmatrix_x4_trans(r, address);
   return {{r[0] & mask[0], r[1] & mask[1]}, {r[2] & mask[0], r[3] & mask[1]}};
-}
-
-__device__ __forceinline__ void multiply_pixels(float (&sum)[4], const Pixels& low, const Pixels& high,
-                                                const Pixels& by) {
-  const uint32_t hi[4] = {low.hi[0], high.hi[0], low.hi[1], high.hi[1]};
-  const uint32_t lo[4] = {low.lo[0], high.lo[0], low.lo[1], high.lo[1]};
-  mma_m16n8k16_f16(sum, hi, by.hi[0], by.hi[1]);
-  mma_m16n8k16_f16(sum, hi, by.lo[0], by.lo[1]);
-  mma_m16n8k16_f16(sum, lo, by.hi[0], by.hi[1]);
 }
 
 // Adds all warps' sums to a set, one warp after the other. Called by the whole block.
@@ -315,15 +309,23 @@ correlate(const float* x, Geometry g, int units, double* partial, float* pivots,
 #pragma unroll
         for (int tap = 0; tap < 3; ++tap) now[tap] = load_pixels(address + tap * 16, mask);
 #pragma unroll
-        for (int n = 0; n < kPairs; ++n) {
-          Pixels part[2];
+        for (int gang = 0; gang < kGangs; ++gang)
 #pragma unroll
-          for (int half = 0; half < 2; ++half) {
-            const int dy = kPair[n].dy[half], tap = kPair[n].tap[half];
-            part[half] = tap == kNothing ? nothing : tap == kOnes ? ones : dy == 0 ? now[tap] : before[dy - 1][tap];
-          }
-          multiply_pixels(sum[n], part[0], part[1], now[kPair[n].by]);
-        }
+          for (int product = 0; product < 3; ++product)
+#pragma unroll
+            for (int n = kGang[gang]; n < kGang[gang + 1]; ++n) {
+              uint32_t a[4];
+#pragma unroll
+              for (int half = 0; half < 2; ++half) {
+                const int dy = kPair[n].dy[half], tap = kPair[n].tap[half];
+                const Pixels& p =
+                    tap == kNothing ? nothing : tap == kOnes ? ones : dy == 0 ? now[tap] : before[dy - 1][tap];
+                a[half] = product == 0 ? p.lo[0] : p.hi[0];
+                a[half + 2] = product == 0 ? p.lo[1] : p.hi[1];
+              }
+              const Pixels& by = now[kPair[n].by];
+              mma_m16n8k16_f16(sum[n], a, product == 1 ? by.lo[0] : by.hi[0], product == 1 ? by.lo[1] : by.hi[1]);
+            }
 #pragma unroll
         for (int tap = 0; tap < 3; ++tap) {
           before[1][tap] = before[0][tap];
@@ -480,12 +482,11 @@ __device__ __forceinline__ void multiply(const Tile& tile, int first_channel, in
       ldmatrix_x4(hi, from + q * 256);
       ldmatrix_x4(lo, from + q * 256 + kToLo);
 #pragma unroll
-      for (int i = 0; i < 2; ++i)
+      for (int product = 0; product < 3; ++product)
 #pragma unroll
-        for (int m = 0; m < 2; ++m) {
-          mma_m16n8k16_f16(sum[m][2 * q + i], a[m][1], hi[2 * i], hi[2 * i + 1]);
-          mma_m16n8k16_f16(sum[m][2 * q + i], a[m][0], lo[2 * i], lo[2 * i + 1]);
-          mma_m16n8k16_f16(sum[m][2 * q + i], a[m][0], hi[2 * i], hi[2 * i + 1]);
+        for (int i = 0; i < 4; ++i) {  // four sums, so that none waits for the product before
+          const uint32_t* b = (product == 1 ? lo : hi) + i / 2 * 2;
+          mma_m16n8k16_f16(sum[i % 2][2 * q + i / 2], a[i % 2][product == 0], b[0], b[1]);
         }
     }
   }
