@@ -263,12 +263,11 @@ __device__ __forceinline__ void multiply(const Tile& tile, int first_channel, in
       ldmatrix_x4(hi, from + q * 256);
       ldmatrix_x4(lo, from + q * 256 + kToLo);
 #pragma unroll
-      for (int i = 0; i < 2; ++i)
+      for (int product = 0; product < 3; ++product)
 #pragma unroll
-        for (int m = 0; m < 2; ++m) {
-          mma_m16n8k16_f16(sum[m][2 * q + i], a[m][1], hi[2 * i], hi[2 * i + 1]);
-          mma_m16n8k16_f16(sum[m][2 * q + i], a[m][0], lo[2 * i], lo[2 * i + 1]);
-          mma_m16n8k16_f16(sum[m][2 * q + i], a[m][0], hi[2 * i], hi[2 * i + 1]);
+        for (int i = 0; i < 4; ++i) {  // four sums, so that none waits for the product before
+          const uint32_t* b = (product == 1 ? lo : hi) + i / 2 * 2;
+          mma_m16n8k16_f16(sum[i % 2][2 * q + i / 2], a[i % 2][product == 0], b[0], b[1]);
         }
     }
   }
