@@ -10,8 +10,8 @@ class Model(nn.Module):
     The step size is ``d = softplus(delta + delta_bias)``, and ``A = -exp(A_log)``. Every channel has ``state`` numbers
     ``h``, zero before the first step; ``B`` and ``C`` are shared by the channels of a sequence.
 
-    Shapes: ``u``, ``delta``, ``z`` are ``(N, channels, length)``, ``B``, ``C`` are ``(N, state, length)``; the output is
-    ``(N, channels, length)``; all fp32.
+    Shapes: ``u``, ``delta``, ``z`` are ``(N, channels, length)``, ``B``, ``C`` are ``(N, state, length)``; the output
+    is ``(N, channels, length)``; all fp32.
     """
 
     def __init__(self, channels, state):
