@@ -21,7 +21,7 @@ class Model(nn.Module):
         new_params, new_moments1, new_moments2 = [], [], []
         for p, g, m, v in zip(params, grads, moments1, moments2, strict=True):
             m = self.beta1 * m + (1 - self.beta1) * g
-            v = self.beta2 * v + (1 - self.beta2) * g * g
+            v = self.beta2 * v.clamp(min=0) + (1 - self.beta2) * g * g
             update = (m / correction1) / ((v / correction2).sqrt() + self.eps)
             new_params.append(p - self.lr * (update + self.weight_decay * p))
             new_moments1.append(m)
