@@ -9,6 +9,9 @@ class Model(nn.Module):
 
     Takes four lists of equal shapes: parameters, gradients, first and second moments; gives three: new parameters, new
     first and new second moments. All fp32.
+
+    A second moment below zero, which no training gives, counts as zero: if it could cancel the square of the gradient,
+    rounding would decide on the step.
     """
 
     def __init__(self, lr, beta1, beta2, eps, weight_decay, step):
