@@ -1,14 +1,19 @@
-"""The hand-written solutions stay trainable: under autograd they give the reference's output and gradients."""
+"""The hand-written solutions stay trainable: under autograd they give the reference's outputs and gradients."""
 
 from __future__ import annotations
 
 import ast
+import functools
 import types
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
+
+from kbench.problem_module import execute
 
 ROOT = Path(__file__).parents[1]
 SOLUTIONS = sorted(ROOT.glob("solutions/*/*.py"))
@@ -23,24 +28,66 @@ def load_without_building(path: Path) -> types.ModuleType:
     return module
 
 
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A problem at its small size, and what its reference makes of an input."""
+
+    arguments: list[Any]
+    state: dict[str, torch.Tensor]
+    inputs: list[Any]
+    outputs: list[torch.Tensor]
+    gradients: list[torch.Tensor | None]
+    parameters: list[str]
+    buffers_after: dict[str, torch.Tensor]
+
+
+@functools.cache
+def example_of(problem_id: str) -> Example:
+    source = ROOT / "problems" / f"{problem_id}.py"
+    torch.manual_seed(0)
+    problem = module_of(source)
+    arguments, inputs = problem.get_init_inputs(), problem.get_inputs()
+    reference = problem.Model(*arguments)
+    state = {name: tensor.clone() for name, tensor in reference.state_dict().items()}
+    outputs, gradients = results(reference, with_gradients(inputs))
+    return Example(
+        arguments=arguments, state=state, inputs=inputs, outputs=outputs, gradients=gradients,
+        parameters=[name for name, _ in reference.named_parameters()], buffers_after=dict(reference.named_buffers()),
+    )  # fmt: skip
+
+
+def module_of(source: Path) -> Any:
+    sizes = yaml.safe_load(source.with_suffix(".yaml").read_text())["sizes"]
+    return execute(source.read_text(), path=str(source), name=f"problem_{source.stem}", overrides=sizes["small"])
+
+
+def with_gradients(inputs: list[Any]) -> list[Any]:
+    """Copies that record what is done with them, where numbers are real."""
+    return [x.clone().requires_grad_(x.is_floating_point()) if isinstance(x, torch.Tensor) else x for x in inputs]
+
+
+def results(model: torch.nn.Module, inputs: list[Any]) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
+    """The outputs, and the gradients of a sum of them by each parameter and input."""
+    output = model(*inputs)
+    outputs = [output] if isinstance(output, torch.Tensor) else list(output)
+    smooth = [o for o in outputs if o.is_floating_point() and o.requires_grad]
+    if smooth:
+        sum(o.float().square().sum() for o in smooth).backward()
+    leaves = [*model.parameters(), *(x for x in inputs if isinstance(x, torch.Tensor))]
+    return outputs, [leaf.grad for leaf in leaves]
+
+
 def test_there_are_solutions_for_every_problem() -> None:
     assert {path.parent.name for path in SOLUTIONS} == {path.stem for path in ROOT.glob("problems/*.py")}
 
 
 @pytest.mark.parametrize("path", SOLUTIONS, ids=lambda p: f"{p.parent.name}/{p.stem}")
-def test_gradients_are_the_references(path: Path) -> None:
-    problem: dict[str, Any] = {}
-    exec((ROOT / "problems" / f"{path.parent.name}.py").read_text(), problem)
-    arguments = problem["get_init_inputs"]()
-    reference, ours = problem["Model"](*arguments), load_without_building(path).ModelNew(*arguments)
-    ours.load_state_dict(reference.state_dict())
-    x = torch.rand(2, problem["in_channels"], 12, 12)
-    for model in (reference, ours):
-        model(x).square().sum().backward()
-    for (name, expected), (same, got) in zip(reference.named_parameters(), ours.named_parameters(), strict=True):
-        assert same == name
-        assert expected.grad is not None
-        assert got.grad is not None
-        torch.testing.assert_close(got.grad, expected.grad)
-    for name, buffer in reference.named_buffers():
+def test_outputs_and_gradients_are_the_references(path: Path) -> None:
+    example = example_of(path.parent.name)
+    ours = load_without_building(path).ModelNew(*example.arguments)
+    ours.load_state_dict(example.state)
+    assert [name for name, _ in ours.named_parameters()] == example.parameters
+    got = results(ours, with_gradients(example.inputs))
+    torch.testing.assert_close(got, (example.outputs, example.gradients))
+    for name, buffer in example.buffers_after.items():
         torch.testing.assert_close(ours.get_buffer(name), buffer)
