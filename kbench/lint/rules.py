@@ -163,7 +163,7 @@ def _saturation(seen: Seen) -> Iterator[Finding]:
 
 def _precision(seen: Seen) -> Iterator[Finding]:
     asked = [case for case in seen.cases if case.precision_ratios]
-    for number in asked[0].undecidable:
+    for number in asked[0].undecidable if asked else ():  # of whole numbers nothing is asked
         decided = next((case for case in asked if number not in case.undecidable), None)
         detail = f"output {number}: a lower precision cannot be told from honest rounding"
         if decided is not None:

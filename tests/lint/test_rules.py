@@ -125,6 +125,10 @@ def test_precision_is_a_weakness_where_no_case_decides_it() -> None:
     assert said(seen(cases=(undecided, decided))) == [(NOTE, "precision")]
 
 
+def test_outputs_of_whole_numbers_have_no_precision() -> None:
+    assert said(seen(cases=(case("as_given", precision_ratios=()),))) == []
+
+
 def test_what_is_not_finite() -> None:
     def first(share: float) -> tuple[object, ...]:
         outputs = (dataclasses.replace(OUTPUT, finite_share=share),)
