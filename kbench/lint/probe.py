@@ -151,6 +151,8 @@ def _look_at(output: torch.Tensor) -> OutputSeen:
     if finite.numel() == 0:
         return OutputSeen(floating=True, finite_share=finite_share, top_values=(), top_share=0.0)
     distinct, counts = finite.unique(return_counts=True)
+    repeated = counts > 1  # a value that stands alone is no limit that others have met: think of a loss
+    distinct, counts = distinct[repeated], counts[repeated]
     top = counts.topk(min(2, counts.numel()))
     return OutputSeen(
         floating=True,

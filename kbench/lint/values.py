@@ -74,7 +74,7 @@ class OutputSeen:
     finite_share: float
     """The share of its elements that are finite, 0 to 1."""
     top_values: tuple[float, ...]
-    """The two most common finite values, the most common one first."""
+    """The two most common of the finite values that occur more than once, the most common one first."""
     top_share: float
     """The share of the finite elements that have one of these."""
 
