@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+from kbench.layout import put_together, take_apart
 from kbench.problem_module import execute
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +50,7 @@ def example_of(problem_id: str) -> Example:
     arguments, inputs = problem.get_init_inputs(), problem.get_inputs()
     reference = problem.Model(*arguments)
     state = {name: tensor.clone() for name, tensor in reference.state_dict().items()}
-    outputs, gradients = results(reference, with_gradients(inputs))
+    outputs, gradients = results(reference, inputs)
     return Example(
         arguments=arguments, state=state, inputs=inputs, outputs=outputs, gradients=gradients,
         parameters=[name for name, _ in reference.named_parameters()], buffers_after=dict(reference.named_buffers()),
@@ -61,20 +62,15 @@ def module_of(source: Path) -> Any:
     return execute(source.read_text(), path=str(source), name=f"problem_{source.stem}", overrides=sizes["small"])
 
 
-def with_gradients(inputs: list[Any]) -> list[Any]:
-    """Copies that record what is done with them, where numbers are real."""
-    return [x.clone().requires_grad_(x.is_floating_point()) if isinstance(x, torch.Tensor) else x for x in inputs]
-
-
 def results(model: torch.nn.Module, inputs: list[Any]) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
-    """The outputs, and the gradients of a sum of them by each parameter and input."""
-    output = model(*inputs)
-    outputs = [output] if isinstance(output, torch.Tensor) else list(output)
-    smooth = [o for o in outputs if o.is_floating_point() and o.requires_grad]
+    """The outputs, and the gradients of a sum over them by each parameter and input."""
+    form, tensors = take_apart(inputs)
+    copies = [tensor.clone().requires_grad_(tensor.is_floating_point()) for tensor in tensors]
+    _, outputs = take_apart(model(*put_together(form, copies)))
+    smooth = [output.float().square().sum() for output in outputs if output.requires_grad]
     if smooth:
-        sum(o.float().square().sum() for o in smooth).backward()
-    leaves = [*model.parameters(), *(x for x in inputs if isinstance(x, torch.Tensor))]
-    return outputs, [leaf.grad for leaf in leaves]
+        torch.autograd.backward(torch.stack(smooth).sum())
+    return outputs, [leaf.grad for leaf in (*model.parameters(), *copies)]
 
 
 def test_there_are_solutions_for_every_problem() -> None:
@@ -87,7 +83,7 @@ def test_outputs_and_gradients_are_the_references(path: Path) -> None:
     ours = load_without_building(path).ModelNew(*example.arguments)
     ours.load_state_dict(example.state)
     assert [name for name, _ in ours.named_parameters()] == example.parameters
-    got = results(ours, with_gradients(example.inputs))
+    got = results(ours, example.inputs)
     torch.testing.assert_close(got, (example.outputs, example.gradients))
     for name, buffer in example.buffers_after.items():
         torch.testing.assert_close(ours.get_buffer(name), buffer)
