@@ -65,6 +65,7 @@ def test_the_sidecar_example_is_a_valid_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("run", ["cpu", "h200"])
 def test_the_tables_are_those_of_the_committed_runs(run: str) -> None:
-    table = [line for line in (ROOT / "results" / run / "speedups.md").read_text().splitlines() if line.startswith("|")]
+    page = (ROOT / "results" / run / "speedups.md").read_text()
+    table = [line for line in page.splitlines() if line.startswith("|") and "| skipped: " not in line]
     assert len(table) > 2
     assert "\n".join(table) in README
