@@ -9,14 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """No garbage is looked for meanwhile, and what there is in the end is never looked at again.
-
-    For imports whose objects stay: a sixth of torch's seconds goes into finding that nothing is garbage. In a process
-    that forks, frozen objects also keep their pages shared.
-    """
+    """No garbage is looked for meanwhile: a sixth of torch's seconds goes into finding that nothing is garbage."""
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
         gc.enable()

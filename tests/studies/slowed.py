@@ -3,18 +3,22 @@
     python -m studies.slowed --device cpu --shares 0 0.2 --tries 10                       (from tests/)
 
 One run of `tries` copies of an honest solution, then one for each share of copies that take so much longer. Every copy
-is compared with its namesake by itself, as a run of one row: each is a try of its own. Prints a table; with `--expect`
-it ends with 1 where a gate said otherwise.
+is compared with its namesake by itself, as a run of one row: each is a try of its own. On the CPU every core has its
+share of the tries, from the first run to the last. Prints a table; with `--expect` it ends with 1 where a gate said
+otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from studies.pairs import Subject, kbench, records, run, write
@@ -91,27 +95,59 @@ def main() -> None:
     parser.add_argument("--threshold", default="5%")
     parser.add_argument("--expect", type=int, nargs="+", help="the exit code that the gate must give, for each share")
     options = parser.parse_args()
-    kind = options.device.partition(":")[0]
     names = [f"copy_{number}" for number in range(options.tries)]
-    codes: dict[float, list[int]] = {}
+    cores = sorted(os.sched_getaffinity(0))[: options.tries] if options.device == "cpu" else [None]
+    with tempfile.TemporaryDirectory() as work, ThreadPoolExecutor(len(cores)) as pool:
+        lanes = [
+            pool.submit(_tried, Path(work) / f"lane{number}", names[number :: len(cores)], core, options)
+            for number, core in enumerate(cores)
+        ]
+        tried = [each for lane in lanes for each in lane.result()]
     print("| copies take | measured | gate ends with |\n| ---: | ---: | --- |")
-    with tempfile.TemporaryDirectory() as work:
-        before = _measured(Path(work) / "before", kind, names, "", options.device)
-        for number, share in enumerate(options.shares):
-            spin = _SPIN[kind].replace("{share}", repr(share)) if share else ""
-            after = _measured(Path(work) / f"after{number}", kind, names, spin, options.device)
-            codes[share] = [_gate(_part(before, n), _part(after, n), options.threshold) for n in names]
-            counts = [f"{code} in {codes[share].count(code)} of {len(names)}" for code in sorted(set(codes[share]))]
-            print(f"| +{share:.0%} | {_times(after) / _times(before) - 1:+.1%} | {', '.join(counts)} |", flush=True)
-    if options.expect is not None and _unlike(codes, options.shares, options.expect):
-        sys.exit("the gate did not end as expected")
+    for share in options.shares:
+        codes = [each.code for each in tried if each.share == share]
+        times = statistics.median(each.times for each in tried if each.share == share)
+        counts = [f"{code} in {codes.count(code)} of {len(names)}" for code in sorted(set(codes))]
+        print(f"| +{share:.0%} | {times - 1:+.1%} | {', '.join(counts)} |")
+    if options.expect is not None:
+        expected = dict(zip(options.shares, options.expect, strict=True))
+        if any(each.code != expected[each.share] for each in tried):
+            sys.exit("the gate did not end as expected")
 
 
-def _measured(folder: Path, kind: str, names: Sequence[str], spin: str, device: str) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class _Try:
+    """One copy: how much slower it was made, how many times as long it took, how the gate ended."""
+
+    share: float
+    times: float
+    code: int
+
+
+def _tried(folder: Path, names: Sequence[str], core: int | None, options: argparse.Namespace) -> list[_Try]:
+    """The tries of these copies, one run after the other, all on one core where one is given."""
+    if core is not None:
+        os.sched_setaffinity(0, {core})  # of this thread alone, and of what it starts
+    kind = options.device.partition(":")[0]
     subject = _SUBJECTS[kind]
-    write(folder, subject, dict.fromkeys(names, subject.source("ModelNew") + spin))
-    run(folder, folder / "run", "--device", device)
-    return folder / "run"
+    folder.mkdir()
+
+    def measured(name: str, spin: str) -> Path:
+        place = folder / name
+        write(place, subject, dict.fromkeys(names, subject.source("ModelNew") + spin))
+        run(place, place / "run", "--device", options.device, lock_dir=folder if core is not None else None)
+        return place / "run"
+
+    before, tried = measured("before", ""), []
+    for number, share in enumerate(options.shares):
+        after = measured(f"after{number}", _SPIN[kind].replace("{share}", repr(share)) if share else "")
+        old, new = records(before), records(after)
+        for name in names:
+            key = f"{subject.name}/{name}"
+            times = float(new[key]["time_ms"]) / float(old[key]["time_ms"])
+            code = _gate(_part(before, name), _part(after, name), options.threshold)
+            tried.append(_Try(share=share, times=times, code=code))
+    return tried
 
 
 def _part(run_path: Path, name: str) -> Path:
@@ -126,14 +162,6 @@ def _part(run_path: Path, name: str) -> Path:
 
 def _gate(old: Path, new: Path, threshold: str) -> int:
     return kbench("compare", old, new, "--fail-on-regression", threshold, accepted=(0, 1, 3))[0]
-
-
-def _times(run_path: Path) -> float:
-    return statistics.median(float(record["time_ms"]) for record in records(run_path).values())
-
-
-def _unlike(codes: dict[float, list[int]], shares: Sequence[float], expected: Sequence[int]) -> bool:
-    return any(set(codes[share]) != {code} for share, code in zip(shares, expected, strict=True))
 
 
 if __name__ == "__main__":
