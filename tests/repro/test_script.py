@@ -179,7 +179,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("judged")
     arguments: list[str | Path] = [
         "run", BROKEN / "problems", BROKEN / "solutions", "--out", folder / "run", "--device", "cpu",
-        "-k", " or ".join(FAILING), "--timeout", "8", "--cache-dir", folder / "cache", "--jobs", "2",
+        "-k", " or ".join(FAILING), "--timeout", "5", "--cache-dir", folder / "cache", "--jobs", "2",
     ]  # fmt: skip
     process = start(arguments, cwd=ROOT, temporary=folder / "tmp", environment={"KBENCH_REPLICATES": "1"})
     assert process.wait(deadline_s=600) == 1, process.stderr
