@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -121,7 +121,7 @@ class LiveBackend:
         self._bench = bench
         self._gauge = gauge
         self._specs = {spec.name: spec for spec in specs}
-        self._question = bench.question
+        self._checks: Checks | None = None
 
     @contextlib.contextmanager
     def staffed(self, names: Sequence[str]) -> Iterator[list[LiveSide]]:
@@ -134,31 +134,30 @@ class LiveBackend:
             links = [stack.enter_context(_hired(self._bench, spec)) for spec in specs]
             with concurrent.futures.ThreadPoolExecutor(max_workers=len(links)) as pool:
                 list(pool.map(lambda spec, link: _construct(self._bench, spec, link), specs, links))
-            yield [_ready(self._bench, *each, self._question) for each in zip(specs, links, strict=True)]
+            yield [_ready(self._bench, *each, self._question()) for each in zip(specs, links, strict=True)]
 
     def follow(self, sides: Sequence[LiveSide], *, samples: int, calls: int) -> Guard:
         bench = self._bench
-        checks = Checks(
-            bench.reference, bench.stream, bench.seeds, self._question,
+        self._checks = Checks(
+            bench.reference, bench.stream, bench.seeds, self._question(),
             samples=samples, calls=calls, sides=sides, history=bench.history,
         )  # fmt: skip
         self._gauge.begin()
-        return Guard(checks, self._keep)
+        return Guard(self._checks)
 
     def read(self) -> Reading | None:
         return self._gauge.read()
 
-    def _keep(self, question: Question) -> None:
-        """The next replicate begins with the parameters that this one has changed to."""
-        self._question = question
+    def _question(self) -> Question:
+        """A replicate begins with the parameters that the one before has changed to."""
+        return self._checks.question if self._checks else self._bench.question
 
 
 class Guard:
     """Follows every sample: checks the solution's outputs, and that it leaves the device alone on others' turns."""
 
-    def __init__(self, checks: Checks, keep: Callable[[Question], None]) -> None:
+    def __init__(self, checks: Checks) -> None:
         self._checks = checks
-        self._keep = keep
         self._idle_ns: list[float] = []
 
     @property
@@ -170,7 +169,6 @@ class Guard:
         assert side.last is not None
         if side.name == SOLUTION:
             self._checks.after(side, number)
-            self._keep(self._checks.question)
             return
         self._idle_ns.append(side.last.timed.idle_ns)
         if len(self._idle_ns) >= 5 and statistics.median(self._idle_ns) > _BUSY_NS:
