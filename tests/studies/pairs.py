@@ -115,8 +115,8 @@ def kbench(*arguments: object, accepted: Sequence[int] = (0,), lock_dir: Path | 
     Whoever has cores that nobody else uses may time there while others do elsewhere: `lock_dir` is then its own.
     """
     command = [sys.executable, "-m", "kbench", *map(str, arguments)]
-    environment = dict(os.environ) if lock_dir is None else {**os.environ, "KBENCH_LOCK_DIR": str(lock_dir)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    own = {} if lock_dir is None else {"KBENCH_LOCK_DIR": str(lock_dir)}
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | own, capture_output=True, text=True, check=False)
     if done.returncode not in accepted:
         sys.exit(f"kbench {' '.join(map(str, arguments))} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
     return done.returncode, done.stdout
