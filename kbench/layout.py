@@ -100,36 +100,32 @@ def take_apart(value: Any) -> tuple[Any, list[torch.Tensor]]:
     """Split nested tuples, lists and dicts into a template with `Leaf`s and the tensors. Other values stay."""
     tensors: list[torch.Tensor] = []
 
-    def visit(item: Any) -> Any:
-        if isinstance(item, torch.Tensor):
-            tensors.append(item)
-            return Leaf(len(tensors) - 1)
-        if isinstance(item, tuple) and hasattr(item, "_fields"):
-            return type(item)(*(visit(part) for part in item))
-        if isinstance(item, list | tuple):
-            return type(item)(visit(part) for part in item)
-        if isinstance(item, Mapping):
-            return {key: visit(part) for key, part in item.items()}
-        return item
+    def taken(item: Any) -> Any:
+        if not isinstance(item, torch.Tensor):
+            return item
+        tensors.append(item)
+        return Leaf(len(tensors) - 1)
 
-    return visit(value), tensors
+    return _with_items(value, taken), tensors
 
 
 def put_together(template: Any, tensors: Sequence[torch.Tensor]) -> Any:
     """The inverse of `take_apart`."""
+    return _with_items(template, lambda item: tensors[item.index] if isinstance(item, Leaf) else item)
 
-    def visit(item: Any) -> Any:
-        if isinstance(item, Leaf):
-            return tensors[item.index]
-        if isinstance(item, tuple) and hasattr(item, "_fields"):
-            return type(item)(*(visit(part) for part in item))
-        if isinstance(item, list | tuple):
-            return type(item)(visit(part) for part in item)
-        if isinstance(item, Mapping):
-            return {key: visit(part) for key, part in item.items()}
-        return item
 
-    return visit(template)
+def _with_items(value: Any, replaced: Callable[[Any], Any]) -> Any:
+    """The same nesting of tuples, lists and dicts around `replaced(item)` for each item.
+
+    No inner function that calls itself: with its tensors it would stay in memory until garbage is next collected.
+    """
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_with_items(part, replaced) for part in value))
+    if isinstance(value, list | tuple):
+        return type(value)(_with_items(part, replaced) for part in value)
+    if isinstance(value, Mapping):
+        return {key: _with_items(part, replaced) for key, part in value.items()}
+    return replaced(value)
 
 
 def flatten_output(value: Any) -> tuple[str, list[torch.Tensor]]:

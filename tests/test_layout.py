@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -117,6 +119,20 @@ def test_put_together_is_the_inverse_of_take_apart(value: Any) -> None:
     again = put_together(template, tensors)
     assert type(again) is type(value)
     assert repr(again) == repr(value)
+
+
+def test_nothing_keeps_tensors_that_were_taken_apart() -> None:
+    """Gigabytes of inputs, drawn for every sample: they must not wait for the garbage collector."""
+    gc.disable()
+    try:
+        tensor = torch.ones(1)
+        last_seen = weakref.ref(tensor)
+        template, tensors = take_apart([tensor])
+        again = put_together(template, tensors)
+        del tensor, tensors, again
+        assert last_seen() is None
+    finally:
+        gc.enable()
 
 
 def _holds_tensor(value: Any) -> bool:
