@@ -16,6 +16,7 @@ from typing import Any
 
 from kbench.errors import UsageError
 from kbench.machine.inventory import memory_gb, usable_cores
+from kbench.model import Device
 from kbench.plan.yamlfile import read_yaml, unknown_name
 
 CONFIG_NAME = "kbench.yaml"
@@ -29,6 +30,8 @@ REPLICATES_BY_EFFORT: Mapping[str, int] = {"quick": 3, "rigorous": 10}
 """The flags that stand for a number of replicates."""
 MOST_REPLICATES = 10
 """Where nobody gave a number of replicates and the interval is still wide."""
+BLOCKS: Mapping[Device, int] = {Device.CUDA: 6, Device.CPU: 20}
+"""More of them lessen a replicate's noise where cores are shared, and not on a GPU (docs/measurement.md)."""
 
 # nvcc peaks at 2.8 GB on a stock compile of an extension (measured).
 _BUILD_JOB_GB = 3.0
@@ -172,11 +175,12 @@ class RunOptions:
     most_replicates: int = _option(_whole(1), MOST_REPLICATES)
     """Taken instead where the interval's half-width still exceeds 1% after `replicates`. Where the number of
     replicates was given, it is that number."""
-    min_samples: int = _option(_whole(1), 5)
+    min_samples: int = _option(_whole(1), 2)
     """Least samples per side and block."""
-    min_block_ms: float = _option(_positive, 20.0)
+    min_block_ms: float = _option(_positive, 4.0)
     """Least measured time per side and block."""
-    blocks: int = _option(_whole(1), 10)
+    blocks: int | None = _option(_whole(1))
+    """Of a replicate. None: `BLOCKS` of the device."""
     jobs: int = _option(_whole(1), derive=_default_jobs)
     """Builds at once."""
     timeout_s: float = _option(_positive, 60.0)

@@ -95,7 +95,7 @@ def _measured(
             return path
 
         settings = settings_of(
-            options, hiring, room.toolchain, environment_key="confirm", log_path=log_path,
+            sides[0], hiring, room.toolchain, environment_key="confirm", log_path=log_path,
             stage=lambda *_: None, gauge=gauge,
         )  # fmt: skip
         built = [

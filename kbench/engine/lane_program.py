@@ -83,7 +83,7 @@ def serve(boss: Connection) -> None:
 
             room = build_room(prepared, hiring, order.toolchain)
             settings = settings_of(
-                prepared.options, hiring, order.toolchain, environment_key=order.environment_key, log_path=logs,
+                prepared, hiring, order.toolchain, environment_key=order.environment_key, log_path=logs,
                 stage=relay.stage, gauge=gauge,
             )  # fmt: skip
             device = torch.device("cuda:0" if prepared.device is Device.CUDA else "cpu")

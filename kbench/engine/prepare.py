@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kbench.config import RunOptions
+from kbench.config import BLOCKS, RunOptions
 from kbench.errors import NothingToDo, UsageError
 from kbench.machine.environment import Available, probe, resolve_device
 from kbench.machine.gpus import Gpu, see_only, take
@@ -37,6 +37,11 @@ class Prepared:
     def gpu(self) -> Gpu | None:
         """The first of them."""
         return next(iter(self.gpus), None)
+
+    @property
+    def blocks(self) -> int:
+        """Of each replicate."""
+        return self.options.blocks or BLOCKS[self.device]
 
     @property
     def jobs(self) -> tuple[Job, ...]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from kbench.build.service import Build
-from kbench.config import RunOptions
 from kbench.engine.events import Listener
 from kbench.engine.gauge import watching
 from kbench.engine.lane import LaneHere
@@ -38,12 +37,12 @@ _KEPT = (
 def open_store(prepared: Prepared, *, path: Path, started: str) -> RunStore:
     """Begin or resume the run in `path`. Raises UsageError when it was begun with other options, StoreError."""
     if not prepared.options.resume:
-        options = {name: value for name, value in stored_options(prepared.options).items() if name in _KEPT}
+        options = {name: value for name, value in stored_options(prepared).items() if name in _KEPT}
         environment = describe(prepared.inventory, gpu=prepared.gpu)
         return RunStore.create(path, options={**options, "started": started}, environment=environment)
     store = RunStore.resume(path)
     try:
-        current = stored_options(prepared.options)
+        current = stored_options(prepared)
         for name in _FIXED_BY_RUN:
             if name in store.options and store.options[name] != current[name]:
                 raise UsageError(
@@ -56,9 +55,9 @@ def open_store(prepared: Prepared, *, path: Path, started: str) -> RunStore:
     return store
 
 
-def stored_options(options: RunOptions) -> dict[str, Any]:
-    """Options as plain values that YAML can hold."""
-    plain = dataclasses.asdict(options)
+def stored_options(prepared: Prepared) -> dict[str, Any]:
+    """Its options as plain values that YAML can hold."""
+    plain = dataclasses.asdict(dataclasses.replace(prepared.options, blocks=prepared.blocks))
     return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
 
@@ -88,7 +87,7 @@ def _execute_here(jobs: Sequence[Job], prepared: Prepared, store: RunStore, list
         watching(None) as gauge,
     ):
         settings = settings_of(
-            options, hiring, room.toolchain, environment_key=key, log_path=store.log_path, stage=listener.stage,
+            prepared, hiring, room.toolchain, environment_key=key, log_path=store.log_path, stage=listener.stage,
             gauge=gauge,
         )  # fmt: skip
         run_jobs(

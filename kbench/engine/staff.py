@@ -100,7 +100,7 @@ def hiring_from(
 
 
 def settings_of(
-    options: RunOptions,
+    prepared: Prepared,
     hiring: Hiring,
     toolchain: Toolchain,
     *,
@@ -109,12 +109,13 @@ def settings_of(
     stage: Callable[[str, str], None],
     gauge: Gauge,
 ) -> Settings:
-    """How the pairs of a run with these options are judged and measured."""
+    """How the pairs of a run are judged and measured."""
     from kbench.engine.pair import Settings
     from kbench.judge.cases import SeedSource
     from kbench.judge.exam import Exams
     from kbench.measure.replicates import Effort
 
+    options = prepared.options
     seeds = SeedSource(options.seed)
     return Settings(
         hiring=hiring,
@@ -122,7 +123,7 @@ def settings_of(
         exams=Exams(seeds),
         baselines=options.baselines,
         effort=Effort(replicates=options.replicates, most_replicates=options.most_replicates),
-        blocks=options.blocks,
+        blocks=prepared.blocks,
         min_samples=options.min_samples,
         min_block_ms=options.min_block_ms,
         environment_key=environment_key,

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter  # type: ignore[import-untyped, unused-ignore]
 
+from kbench.config import BLOCKS
 from kbench.measure.sampling import Budget
+from kbench.model import Device
 
 Factors = NDArray[np.float64]
 """What calls take, as a factor of what they would without noise: by draw, replicate, block, visit (0 to 3 of ABBA) and
@@ -139,7 +141,7 @@ SCENARIOS = (
     ),
 )
 
-BUDGET = Budget(blocks=10, min_samples=5, min_block_ns=20e6, least_sample_ns=2e6, most_calls=1000)
+BUDGET = Budget(blocks=BLOCKS[Device.CUDA], min_samples=2, min_block_ns=4e6, least_sample_ns=2e6, most_calls=1000)
 """What `kbench run` takes by default on CUDA, where memory allows for 1,000 sets of inputs."""
 
 
