@@ -75,7 +75,7 @@ def hiring_from(
     prepared: Prepared, toolchain: Toolchain, *, also_hidden: Sequence[Path], device_hidden: bool = False
 ) -> Iterator[Hiring]:
     """A fork server on this process's cores, and what all workers have in common. Raises InfraError."""
-    from kbench.remote.surroundings import SERVER_MODULES
+    from kbench.remote.surroundings import server_modules
     from kbench.sandbox.client import ForkServer
 
     options = prepared.options
@@ -84,7 +84,8 @@ def hiring_from(
     hidden = _hidden_folders(options, also_hidden, visible=visible)
     if device_hidden:
         hidden += tuple(str(node) for node in sorted(Path("/dev").glob("nvidia*")))
-    with ForkServer(modules=SERVER_MODULES, environment=environment, visible=visible, hidden=hidden) as server:
+    modules = server_modules(options.baselines)
+    with ForkServer(modules=modules, environment=environment, visible=visible, hidden=hidden) as server:
         from kbench.remote.hire import Hiring
         from kbench.remote.link import Deadlines
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from kbench.config import COMPILE_MODES
 
 SERVER_MODULES = ("numpy", "kbench.worker.preload", "kbench.worker.main")
 """What the fork server imports, once for all workers."""
+_COMPILER_MODULES = ("torch._dynamo", "torch._inductor.compile_fx")
+"""And where torch.compile is a baseline: four seconds for each worker that had to import them itself."""
 _PASSED_ON = (
     "PATH", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "CC", "CXX", "CUDA_HOME",
     "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NCCL_NVLS_ENABLE",
@@ -17,6 +21,11 @@ _STEADY_HEAP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
 """glibc gives large blocks back to the kernel or keeps them, by the history of the heap; then every call faults its
 output's pages in again, or none does. Identical modules differed by 2x for that reason alone (2 MB outputs, measured).
 So workers of both sides keep what they have freed."""
+
+
+def server_modules(baselines: Iterable[str]) -> tuple[str, ...]:
+    """What the fork server imports for a run with these baselines."""
+    return SERVER_MODULES + (_COMPILER_MODULES if any(name in COMPILE_MODES for name in baselines) else ())
 
 
 def server_environment(

@@ -1,0 +1,30 @@
+"""What the fork server is started with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from kbench.remote.surroundings import SERVER_MODULES, server_modules
+
+_LOOK = """
+import importlib, os, sys, threading, torch
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+assert not torch.cuda.is_initialized()
+assert threading.active_count() == 1
+assert not os.path.exists(f"/proc/self/task/{os.getpid()}/children") or not open(
+    f"/proc/self/task/{os.getpid()}/children").read()
+"""
+
+
+def test_the_compiler_is_imported_only_where_it_is_a_baseline() -> None:
+    assert server_modules(["eager"]) == SERVER_MODULES
+    assert "torch._dynamo" in server_modules(["eager", "compile-max-autotune"])
+
+
+def test_what_it_imports_can_be_forked() -> None:
+    """No device in use, no thread of Python's, no child: none of these outlives a fork."""
+    modules = server_modules(["eager", "compile"])
+    done = subprocess.run([sys.executable, "-c", _LOOK, *modules], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
