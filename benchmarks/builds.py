@@ -1,6 +1,6 @@
 """How long builds take: torch's own `load_inline` against kbench's, for every solution, in one run on one machine.
 
-    python benchmarks/builds.py [--select TEXT] [--json FILE]
+    python -m benchmarks.builds [--select TEXT] [--json FILE]
 
 For each solution: (1) torch's functions in a fresh process; (2) what a build worker does, in a fresh process too, with
 precompiled headers ready; (3) `kbench build` from a cold cache, alone, headers to be made included; (4) the same with
@@ -112,7 +112,7 @@ def _again(path: Path, device: str, cache: Path) -> float:
 
 
 def _alone(path: Path, how: str, cache: Path) -> dict[str, float]:
-    command = [sys.executable, __file__, "--child", how, str(path), str(cache)]
+    command = [sys.executable, "-m", "benchmarks.builds", "--child", how, str(path), str(cache)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{path}, {how}:\n{done.stderr}")
