@@ -10,7 +10,9 @@ from kbench.remote.surroundings import SERVER_MODULES, server_modules
 _LOOK = """
 import importlib, os, sys, threading, torch
 def asked(): raise AssertionError("CUDA was asked for")
-torch.cuda.is_available = torch.cuda.device_count = torch._C._cuda_getDeviceCount = asked
+torch.cuda.is_available = torch.cuda.device_count = asked
+if torch.backends.cuda.is_built():
+    torch._C._cuda_getDeviceCount = asked
 for name in sys.argv[1:]:
     importlib.import_module(name)
 assert not torch.cuda.is_initialized()
