@@ -6,8 +6,8 @@ import json
 import sys
 from pathlib import Path
 
-SLOWED = "conv2d_add_scale_sigmoid_groupnorm"
-BROKEN = "conv2d_groupnorm_scale_maxpool_clamp"
+SLOWED = "depthwise_conv2d_hardswish"
+BROKEN = "groupnorm_silu"
 _SLOW = """
 
 class _Slow(ModelNew):
