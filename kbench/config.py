@@ -30,8 +30,8 @@ REPLICATES_BY_EFFORT: Mapping[str, int] = {"quick": 3, "rigorous": 10}
 """The flags that stand for a number of replicates."""
 MOST_REPLICATES = 10
 """Where nobody gave a number of replicates and the interval is still wide."""
-BLOCKS: Mapping[Device, int] = {Device.CUDA: 6, Device.CPU: 20}
-"""More of them lessen a replicate's noise where cores are shared, and not on a GPU (docs/measurement.md)."""
+BLOCKS: Mapping[Device, int] = {Device.CUDA: 10, Device.CPU: 20}
+"""More where cores are shared, which are fast and slow by turns (docs/measurement.md)."""
 
 # nvcc peaks at 2.8 GB on a stock compile of an extension (measured).
 _BUILD_JOB_GB = 3.0

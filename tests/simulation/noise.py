@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter  # type: ignore[import-untyped, unused-ignore]
 
-from kbench.config import BLOCKS
+from kbench.config import BLOCKS, RunOptions
 from kbench.measure.sampling import Budget
 from kbench.model import Device
 
@@ -141,7 +141,10 @@ SCENARIOS = (
     ),
 )
 
-BUDGET = Budget(blocks=BLOCKS[Device.CUDA], min_samples=2, min_block_ns=4e6, least_sample_ns=2e6, most_calls=1000)
+BUDGET = Budget(
+    blocks=BLOCKS[Device.CUDA], min_samples=RunOptions.min_samples, min_block_ns=RunOptions.min_block_ms * 1e6,
+    least_sample_ns=2e6, most_calls=1000,
+)  # fmt: skip
 """What `kbench run` takes by default on CUDA, where memory allows for 1,000 sets of inputs."""
 
 
