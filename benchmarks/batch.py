@@ -4,13 +4,14 @@
     python -m benchmarks.batch --work DIR --device cpu --count 8
     python -m benchmarks.batch --work DIR --parts gpus --gpus 1,2,4
 
-Four parts, on one machine; each adds its figures to DIR/figures.json, so that they may be measured in several commands:
+Five parts, on one machine; each adds its figures to DIR/figures.json, so that they may be measured in several commands:
 
 - `stock`: for each candidate a fresh interpreter that imports torch, builds with the stock `load_inline` in an empty
   folder, compares and times (`benchmarks.stock`), one process at a time. With `--stock-sample K` only every K-th of
   each kind is measured, and each kind's mean stands for those left out; the table says so.
 - `cold`: `kbench run` on the batch, its build cache empty.
 - `warm`: the same into a new folder, with the cache that `cold` has filled.
+- `single`: the same once more, with one replicate a pair: as much evidence as the stock way gives, and no interval.
 - `gpus`: a batch of 64, built beforehand, on each number of GPUs of `--gpus`, and whether the speedups agree with those
   of the first number. Left out unless `--gpus` is given.
 
@@ -21,8 +22,9 @@ warming up, drawing of inputs or checking in it. The overhead per candidate is w
 
     (wall seconds - build seconds - device time needed) / candidates
 
-Ends with 1 where a status is not the one that the manifest says. KBENCH_* variables go on to `kbench run`. On the CPU
-the stock part takes its turn with the kbench runs of this machine, so that none is timed beside its builds.
+All but `single` are run with `--quick`, or with `--effort`. Ends with 1 where a status is not the one that the manifest
+says. KBENCH_* variables go on to `kbench run`. On the CPU the stock part takes its turn with the kbench runs of this
+machine, so that none is timed beside its builds.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ from typing import Any
 from benchmarks import generate, runs, tables
 from benchmarks.generate import Expected
 
-PARTS = ("stock", "cold", "warm", "gpus")
+PARTS = ("stock", "cold", "warm", "single", "gpus")
 _FIGURES = "figures.json"
 _MANY = 64
 """Candidates for the runs on several GPUs."""
@@ -61,11 +63,11 @@ def main() -> int:
                 found = _stock(work, expected, device=options.device, step=options.stock_sample)
             _keep(work, "stock", found)
         elif part == "gpus":
-            _on_gpus(work, options.gpus, seed=options.seed, jobs=options.jobs)
+            _on_gpus(work, options)
         else:
             with runs.turn(options.device):
                 pass  # a run's wall seconds are not to hold those of waiting for its turn
-            _keep(work, part, _kbench(work, part, expected, device=options.device, jobs=options.jobs))
+            _keep(work, part, _kbench(work, part, expected, options))
     figures = json.loads((work / _FIGURES).read_text())["parts"]
     page = report(figures)
     print(page)
@@ -81,6 +83,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=32)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, help="builds at once (default: kbench's own)")
+    parser.add_argument("--effort", choices=("quick", "usual", "rigorous"), default="quick")
     parser.add_argument("--stock-sample", type=int, default=1, metavar="K")
     parser.add_argument("--parts", type=lambda text: text.split(","), help=f"of {','.join(PARTS)} (default: all)")
     parser.add_argument("--gpus", type=lambda text: [int(each) for each in text.split(",")], default=[])
@@ -153,13 +156,19 @@ def _stock_one(work: Path, name: str, *, device: str) -> tuple[str, dict[str, fl
     return answer["status"], answer["parts_s"]
 
 
-def _kbench(work: Path, part: str, expected: Sequence[Expected], *, device: str, jobs: int | None) -> dict[str, Any]:
+def _kbench(work: Path, part: str, expected: Sequence[Expected], options: argparse.Namespace) -> dict[str, Any]:
     cache = work / "cache"
     if part == "cold":
         shutil.rmtree(cache, ignore_errors=True)
     elif not cache.exists():
         sys.exit("the cache is empty: measure the part cold first")
-    return _measured(work, "batch", part, expected, ["--device", device], cache=cache, jobs=jobs)
+    effort = ["--replicates", "1"] if part == "single" else _effort(options)
+    more = ["--device", options.device, *effort]
+    return _measured(work, "batch", part, expected, more, cache=cache, jobs=options.jobs)
+
+
+def _effort(options: argparse.Namespace) -> list[str]:
+    return [] if options.effort == "usual" else [f"--{options.effort}"]
 
 
 def _measured(
@@ -186,15 +195,16 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _on_gpus(work: Path, numbers: Sequence[int], *, seed: int, jobs: int | None) -> None:
-    expected = _written(work / "many", _MANY, kind="cuda", seed=seed)
+def _on_gpus(work: Path, options: argparse.Namespace) -> None:
+    numbers: list[int] = options.gpus
+    expected = _written(work / "many", _MANY, kind="cuda", seed=options.seed)
     folders = (work / "many" / "problems", work / "many" / "solutions")
     cache = work / "cache-many"
-    runs.kbench("build", *folders, "--device", "cuda", "--cache-dir", cache, log=work / "build-many.log")
+    runs.kbench("build", *folders, "--device", options.device, "--cache-dir", cache, log=work / "build-many.log")
     for number in numbers:
         part = f"gpus-{number}"
-        more = ["--device", "cuda", "--gpus", str(number)]
-        found = _measured(work, "many", part, expected, more, cache=cache, jobs=jobs)
+        more = ["--device", options.device, "--gpus", str(number), *_effort(options)]
+        found = _measured(work, "many", part, expected, more, cache=cache, jobs=options.jobs)
         agreed = tables.agreement(runs.records(work / f"run-gpus-{numbers[0]}"), runs.records(work / f"run-{part}"))
         agreement = {"rows": agreed.rows, "overlapping": agreed.overlapping, "largest": agreed.largest}
         _keep(work, part, {**found, "gpus": number, "agreement": agreement})
@@ -207,7 +217,10 @@ def report(figures: dict[str, Any]) -> str:
     return "\n".join([*pages, *(["Not as the manifest says:", "", *wrong, ""] if wrong else [])])
 
 
-_WAYS = {"stock": "one by one, stock `load_inline`", "cold": "kbench, cold cache", "warm": "kbench, warm cache"}
+_WAYS = {
+    "stock": "one by one, stock `load_inline`", "cold": "kbench, cold cache", "warm": "kbench, warm cache",
+    "single": "kbench, warm cache, one replicate",
+}  # fmt: skip
 
 
 def _ways(figures: dict[str, Any]) -> str:

@@ -118,7 +118,7 @@ def take_replicate(
     """One replicate's samples: every block visits the sides in order and back again (ABBA for two of them).
 
     `after(side, number)` follows each sample and may inspect its outputs; a side's samples are numbered from 0.
-    `visited(side, block, position)` follows the last sample of each visit.
+    `visited(side, block, position)` follows the last sample of one visit of every block, to each side in its turn.
     Each visit begins with one call that is not recorded: the other side left caches and clocks behind. In the first
     block as many as a sample has take its place, timed by the wall.
     """
@@ -137,7 +137,8 @@ def take_replicate(
                 samples.append(_as_sample(timed, pace, replicate, block, position, side.name))
                 after(side, taken[side.name])
                 taken[side.name] += 1
-            visited(side, block, position)
+            if position == block % len(sides):
+                visited(side, block, position)
             side.rest()
     return Replicate(samples=samples, wall_ns=wall_ns)
 

@@ -3,7 +3,7 @@
     run.yaml        environment, options, versions
     records.jsonl   one line a pair, appended and synced as each ends
     samples.jsonl   the raw samples of each pair, written before its record
-    telemetry.jsonl the device's state after each visit (`kbench.machine.reading`), likewise
+    telemetry.jsonl the device's state once a block (`kbench.machine.reading`), likewise
     speedups.csv, speedups.md
     logs/<solution id>/<name>.log
     sources/<solution id>.py, sources/<problem id>.problem.py, sources/<problem id>.problem.yaml
