@@ -87,11 +87,22 @@ def test_a_torn_record_is_judged_again(finished: tuple[Project, int, CliProcess]
     assert records.read_bytes().startswith(whole[: whole.index(b"\n") + 1])
 
 
-@pytest.mark.parametrize("flag", ["--quick", "--rigorous"])
-def test_a_resumed_run_keeps_its_effort(finished: tuple[Project, int, CliProcess], flag: str) -> None:
-    code, process = finished[0].run("run", "--resume", "--out", "out", flag)
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--quick"], "--quick and --rigorous cannot be given with --resume"),
+        (["--rigorous"], "--quick and --rigorous cannot be given with --resume"),
+        (["--replicates", "77"], "not 77"),
+    ],
+    ids=str,
+)
+def test_a_resumed_run_keeps_its_effort(
+    finished: tuple[Project, int, CliProcess], flags: list[str], says: str
+) -> None:
+    code, process = finished[0].run("run", "--resume", "--out", "out", *flags)
     assert code == 2
     assert process.stderr.startswith("error: ")
+    assert says in process.stderr
 
 
 # --- what cannot be run -------------------------------------------------------------------------------------------

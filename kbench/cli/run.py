@@ -37,6 +37,7 @@ _PASSIVE = "OMP_WAIT_POLICY"
     "--rigorous", is_flag=True, default=None,
     help="10 replicates (default: 5, and 5 more where the interval is wider than 1% to either side).",
 )  # fmt: skip
+@click.option("--replicates", type=int, metavar="N", help="So many replicates, whatever they show.")
 @click.option("--jobs", type=int, metavar="N", help="Builds at once.")
 @click.option("--timeout", "timeout_s", type=float, metavar="S", help="Seconds for each call and import.")
 @click.option("--build-timeout", "build_timeout_s", type=float, metavar="S", help="Seconds for each build.")

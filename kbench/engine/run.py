@@ -47,7 +47,7 @@ def open_store(prepared: Prepared, *, path: Path, started: str) -> RunStore:
             if name in store.options and store.options[name] != current[name]:
                 raise UsageError(
                     f"the run was begun with {name} {store.options[name]!r}, not {current[name]!r}",
-                    where=str(path), hint=f"leave --{name.replace('_', '-')} out to go on as it was",
+                    where=str(path), hint="without that flag it goes on as it was begun",
                 )  # fmt: skip
     except UsageError:
         store.close()

@@ -18,6 +18,7 @@ from kbench.engine.events import Listener
 from kbench.engine.prepare import Prepared
 from kbench.errors import InfraError
 from kbench.importing import without_collection
+from kbench.machine.gpus import other_nodes
 from kbench.machine.inventory import usable_cores
 from kbench.model import Device
 from kbench.sandbox import confine
@@ -36,7 +37,8 @@ def staffed(
 ) -> Iterator[tuple[Hiring, BuildRoom]]:  # fmt: skip
     """Workers and a room to build in, on one fork server. Raises InfraError.
 
-    Workers see none of the options' own folders, nor of `also_hidden`; and no GPU where the device is hidden.
+    Workers see none of the options' own folders, nor of `also_hidden`; no GPU but the first, or none where the device
+    is hidden.
     """
     _look_at_isolation(required=prepared.options.require_isolation, listener=listener)
     toolchain = detect(cuda_arch=any_arch or _present_arch(prepared))
@@ -84,6 +86,8 @@ def hiring_from(
     hidden = _hidden_folders(options, also_hidden, visible=visible)
     if device_hidden:
         hidden += tuple(str(node) for node in sorted(Path("/dev").glob("nvidia*")))
+    elif prepared.gpu is not None:
+        hidden += other_nodes(prepared.gpu)
     modules = server_modules(options.baselines)
     with ForkServer(modules=modules, environment=environment, visible=visible, hidden=hidden) as server:
         from kbench.remote.hire import Hiring

@@ -10,12 +10,14 @@ import shutil
 import subprocess
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from kbench.errors import InfraError, NothingToDo, UsageError
 
 _SMI_TIMEOUT_S = 20
 _SMI_QUERY = ("--query-gpu=name,driver_version,memory.total,uuid,compute_cap", "--format=csv,noheader,nounits")
+_GPU_NODE = re.compile(r"nvidia\d{1,3}")
 _CAPABILITY = re.compile(r"\d{1,3}\.\d{1,2}")
 _TEXT_BYTES = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE, also enough for a UUID and the driver's version
 
@@ -30,6 +32,8 @@ class Gpu:
     uuid: str = ""
     capability: str = ""
     """The compute capability, `9.0`; empty where the driver does not say."""
+    node: str = ""
+    """Its device node; empty where the driver does not say."""
 
 
 class _NvmlMemory(ctypes.Structure):
@@ -58,7 +62,7 @@ def visible(gpus: tuple[Gpu, ...], setting: str | None) -> tuple[Gpu, ...]:
         if entry.isdecimal():
             chosen = gpus[int(entry)] if int(entry) < len(gpus) else None
         elif entry.startswith("MIG-"):  # a slice of some board; which one, only CUDA itself can say
-            chosen = replace(gpus[0], uuid=entry) if gpus else None
+            chosen = replace(gpus[0], uuid=entry, node="") if gpus else None
         else:
             chosen = next((gpu for gpu in gpus if entry and gpu.uuid.startswith(entry)), None)
         if chosen is None:
@@ -86,8 +90,9 @@ def take(gpus: Sequence[Gpu], index: int, count: int | None) -> tuple[Gpu, ...]:
 def see_only(gpu: Gpu, env: MutableMapping[str, str], *, of: int) -> None:
     """Let CUDA see one GPU `of` so many alone, as its device 0, in every process that has `env`.
 
-    Nothing then depends on which device happens to be the current one. It is no wall: a hostile worker can drop the
-    variable. Raises InfraError where the driver gives several GPUs no names.
+    Nothing then depends on which device happens to be the current one. A hostile worker can drop the variable: it is
+    the others' nodes that must be closed to it (`other_nodes`). Raises InfraError where the driver gives several GPUs
+    no names.
     """
     if gpu.uuid:
         env["CUDA_VISIBLE_DEVICES"] = gpu.uuid
@@ -96,6 +101,18 @@ def see_only(gpu: Gpu, env: MutableMapping[str, str], *, of: int) -> None:
             "one of several GPUs cannot be chosen", why="the driver tells no UUID of it",
             hint="set CUDA_VISIBLE_DEVICES to one of them",
         )  # fmt: skip
+
+
+def other_nodes(gpu: Gpu, folder: Path = Path("/dev")) -> tuple[str, ...]:
+    """The device nodes of all other GPUs; none where `gpu`'s own is not known.
+
+    A process that can open them all could use them all, whatever CUDA_VISIBLE_DEVICES says, while another's candidate
+    is timed there; and the driver sets up every GPU that a process can open, one process after the other.
+    """
+    if not gpu.node:
+        return ()
+    nodes = (str(path) for path in folder.glob("nvidia*") if _GPU_NODE.fullmatch(path.name))
+    return tuple(sorted(node for node in nodes if node != gpu.node))
 
 
 def _from_nvml() -> tuple[Gpu, ...] | None:
@@ -140,6 +157,7 @@ def _nvml_gpu(library: Any, index: int, driver: str) -> Gpu:
         memory_gb=round(memory.total / 2**30, 1),
         uuid=_text(library.nvmlDeviceGetUUID, handle),
         capability=_nvml_capability(library, handle),
+        node=_nvml_node(library, handle),
     )
 
 
@@ -147,6 +165,15 @@ def _nvml_capability(library: Any, handle: ctypes.c_void_p) -> str:
     major, minor = ctypes.c_int(), ctypes.c_int()
     call_nvml(library.nvmlDeviceGetCudaComputeCapability, handle, ctypes.byref(major), ctypes.byref(minor))
     return f"{major.value}.{minor.value}"
+
+
+def _nvml_node(library: Any, handle: ctypes.c_void_p) -> str:
+    minor = ctypes.c_uint()
+    try:
+        call_nvml(library.nvmlDeviceGetMinorNumber, handle, ctypes.byref(minor))
+    except (NvmlError, AttributeError):
+        return ""
+    return f"/dev/nvidia{minor.value}"
 
 
 def _text(function: Any, *arguments: Any) -> str:

@@ -35,7 +35,7 @@ class View:
     writable: tuple[str, ...]
     """Stay visible and writable: the scratch folder first of all."""
     hidden: tuple[str, ...]
-    """Shown as empty but for what is readable or writable in them; a device node among them as /dev/null."""
+    """Shown as empty but for what is readable or writable in them; a device node among them cannot be opened."""
     temporary_bytes: int
     """Room in each of the temporary folders."""
 
@@ -49,7 +49,7 @@ def build(view: View) -> None:
         if Path(folder).is_dir() and folder not in _SYSTEM_FOLDERS:
             _cover(folder, keep, size=view.temporary_bytes if folder in TEMPORARY else _HIDDEN_BYTES)
         elif folder in view.hidden and Path(folder).exists() and folder not in _SYSTEM_FOLDERS:
-            sc.mount("/dev/null", folder, None, sc.MS_BIND)
+            _close(folder)
     for folder in view.writable:
         sc.mount(folder, folder, None, sc.MS_BIND | sc.MS_REC)  # a mount of its own, which can differ from the rest
     for path in _listening_sockets():
@@ -86,6 +86,16 @@ def _cover(folder: str, keep: Sequence[str], *, size: int) -> None:
     finally:
         for descriptor in held:
             os.close(descriptor)
+
+
+def _close(path: str) -> None:
+    """Let a device node stay and nobody open it: a driver then passes over that device. Another file becomes empty."""
+    if stat.S_ISCHR(Path(path).stat().st_mode):
+        sc.mount(path, path, None, sc.MS_BIND)
+        with contextlib.suppress(OSError):  # Linux before 5.12
+            sc.forbid_devices(path)
+            return
+    sc.mount("/dev/null", path, None, sc.MS_BIND)
 
 
 def _listening_sockets() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ from kbench.errors import InfraError, NothingToDo, UsageError
 from kbench.machine import gpus
 from kbench.machine.gpus import Gpu
 
-A = Gpu(name="NVIDIA H200", driver="580.1", memory_gb=139.8, uuid="GPU-aaaa", capability="9.0")
-B = Gpu(name="NVIDIA H100", driver="580.1", memory_gb=79.6, uuid="GPU-bbbb", capability="9.0")
+A = Gpu(name="NVIDIA H200", driver="580.1", memory_gb=139.8, uuid="GPU-aaaa", capability="9.0", node="/dev/nvidia0")
+B = Gpu(name="NVIDIA H100", driver="580.1", memory_gb=79.6, uuid="GPU-bbbb", capability="9.0", node="/dev/nvidia5")
 
 
 class FakeNvml:
@@ -59,6 +60,9 @@ class FakeNvml:
 
     def _nvmlDeviceGetUUID(self, handle: Any, buffer: Any, _size: ctypes.c_uint) -> None:
         buffer.value = self._board(handle).uuid.encode()
+
+    def _nvmlDeviceGetMinorNumber(self, handle: Any, minor: Any) -> None:
+        minor._obj.value = int(self._board(handle).node.removeprefix("/dev/nvidia"))
 
     def _nvmlDeviceGetCudaComputeCapability(self, handle: Any, major: Any, minor: Any) -> None:
         major._obj.value, minor._obj.value = (int(part) for part in self._board(handle).capability.split("."))
@@ -109,7 +113,7 @@ def test_hidden_gpus_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         ("0,7,1", (A,)),
         ("GPU-bb", (B,)),
         ("GPU-none", ()),
-        ("MIG-1234", (dataclasses.replace(A, uuid="MIG-1234"),)),
+        ("MIG-1234", (dataclasses.replace(A, uuid="MIG-1234", node=""),)),
     ],
 )
 def test_visible_devices_as_cuda_reads_them(setting: str | None, shown: tuple[Gpu, ...]) -> None:
@@ -143,6 +147,19 @@ def test_gpus_of_one_run_are_alike() -> None:
     with pytest.raises(UsageError, match="alike"):
         gpus.take((A, B), 0, None)
     assert gpus.take((A, B), 1, 1) == (B,)
+
+
+def test_a_driver_that_tells_no_node_is_fine() -> None:
+    library = FakeNvml((A,), failing="nvmlDeviceGetMinorNumber")
+    assert gpus.read_nvml(library) == (dataclasses.replace(A, node=""),)
+
+
+def test_the_nodes_of_all_other_gpus(tmp_path: Path) -> None:
+    for name in ("nvidia0", "nvidia3", "nvidia12", "nvidiactl", "nvidia-uvm", "nvidia-caps", "null"):
+        (tmp_path / name).touch()
+    gpu = dataclasses.replace(A, node=str(tmp_path / "nvidia3"))
+    assert gpus.other_nodes(gpu, tmp_path) == (str(tmp_path / "nvidia0"), str(tmp_path / "nvidia12"))
+    assert gpus.other_nodes(dataclasses.replace(A, node=""), tmp_path) == ()
 
 
 def test_smi_output() -> None:

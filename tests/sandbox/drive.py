@@ -19,7 +19,7 @@ from kbench.sandbox.confine import Limits
 
 _WAIT_S = 60.0
 HIDDEN_NODE = "/dev/full"
-"""Refuses whatever is written to it, unless it is hidden."""
+"""Anybody can open it, and it refuses whatever is written to it."""
 SECRET = "another-worker's-file"
 
 
