@@ -63,11 +63,14 @@ class PrecompiledHeaders:
         self._made = 0
 
     def ask(self, wanted: Sequence[Flags], *, wait: bool) -> None:
-        """Have headers made for builds with these flags, where there are none; `wait` for those that are asked for."""
+        """Have headers made for builds with these flags, where there are none; `wait` for those that are asked for.
+
+        What there is from earlier runs is ready at once.
+        """
         with self._lock:
             for flags in wanted:
                 if flags not in self._asked:
-                    self._asked[flags] = self._pool.submit(self._obtain, flags)
+                    self._asked[flags] = self._found(flags) or self._pool.submit(self._obtain, flags)
             mine = [self._asked[flags] for flags in wanted if flags in self._asked]
         if wait:
             concurrent.futures.wait(mine)
@@ -97,19 +100,28 @@ class PrecompiledHeaders:
     ) -> None:
         self.close()
 
+    def _found(self, flags: Flags) -> concurrent.futures.Future[Path | None] | None:
+        folder = self._folder(flags)
+        if not _is_current(folder):
+            return None
+        found: concurrent.futures.Future[Path | None] = concurrent.futures.Future()
+        found.set_result(folder)
+        return found
+
+    def _folder(self, flags: Flags) -> Path:
+        text = (SHORT_HEADERS / _HEADER).read_text()
+        return self._root / cache_key(text, {**self._facts, "flags": " ".join(flags)})
+
     def _obtain(self, flags: Flags) -> Path | None:
         """The folder for `flags`, made where there is none; None, and a note, where it cannot be."""
         shown = f"{' '.join(flags) or 'no'} flags"
         try:
-            key = cache_key((SHORT_HEADERS / _HEADER).read_text(), {**self._facts, "flags": " ".join(flags)})
-            folder = self._root / key
-            if _is_current(folder):
-                return folder
+            folder = self._folder(flags)
             command = compile_command(flags)
             if command is None or not _is_gcc(command[0], self._environment):
                 return None
             self._root.mkdir(parents=True, exist_ok=True)
-            with self._locked(key):
+            with self._locked(folder.name):
                 if _is_current(folder):  # another process was faster
                     return folder
                 if shutil.disk_usage(self._root).free < _LEAST_FREE_BYTES:

@@ -149,6 +149,14 @@ def test_who_does_not_wait_goes_on_without(workshop: Workshop) -> None:
         assert len(made.ready()) == 1
 
 
+def test_what_an_earlier_run_made_is_ready_at_once(workshop: Workshop) -> None:
+    workshop.obtain("-O3")
+    workshop.compiler(seconds=60)
+    with workshop.open() as made:
+        made.ask([("-O2",), ("-O3",)], wait=False)  # the former is being made meanwhile
+        assert list(made.ready()) == ["-O3"]
+
+
 def test_closing_gives_up_what_is_being_made(workshop: Workshop) -> None:
     workshop.compiler(seconds=60)
     start = time.monotonic()
