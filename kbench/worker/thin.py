@@ -21,7 +21,7 @@ _FREE_NAME = re.compile(r"(?<![.\w])(?<!->)[A-Za-z_]\w*(?!\w|\s*::)")
 _FACTORY = re.compile(r"^inline at::Tensor (\w+)\(.*?^}\n", re.MULTILINE | re.DOTALL)
 _OF_LISTS = re.compile(r"^inline [^\n;{]*\(ITensorListRef\b.*?^}\n", re.MULTILINE | re.DOTALL)
 _METHOD = re.compile(r"^inline [^\n]*\bTensor::(\w+)\([^\n]*\{\n(.*?)^}\n", re.MULTILINE | re.DOTALL)
-_DECLARED = re.compile(r"^  (?! )[^\n;(]*\b(\w+)\([^\n{]*\)[^\n{()]*;\n", re.MULTILINE)
+_DECLARED = re.compile(r"^  (?! )[^\n;(]*\b(\w+)\((?:[^\n{]|\{\})*\)[^\n{()]*;\n", re.MULTILINE)
 """In a class."""
 _CALLED = re.compile(r"at::_ops::(\w+)::")
 _USES_METHODS = re.compile(
@@ -47,6 +47,9 @@ _LEFT_OUT = {
     "torch/library.h": r"TORCH_LIBRARY|Library|IValue|custom_class",
 }
 """Headers that cost much, and what of them a source would name."""
+_COMPLEX = ("torch/headeronly/util/complex.h", "c10/util/complex.h", "c10/util/complex_math.h")
+_USES_COMPLEX = re.compile(r"complex|thrust|\bcub::|cuda::std::", re.IGNORECASE)
+_BY_THRUST = re.compile(r"^#if defined\(__CUDACC__\)", re.MULTILINE)
 _MAKE_VARIABLE = """#include <ATen/core/LegacyTypeDispatch.h>
 namespace torch::autograd {
 // For a tensor that nobody else holds, as a factory's is: what the function of this name does.
@@ -94,6 +97,8 @@ def _thin(text: str, stock: Path) -> dict[str, str]:
         guard = _without(read("ATen/DeviceGuard.h"), {"ATen/core/IListRef.h"})
         thin["ATen/DeviceGuard.h"] = _OF_LISTS.sub("", guard)
     if not _USES_METHODS.search(text):
+        if not _USES_COMPLEX.search(text):
+            thin |= _without_thrust(stock)
         spoken = {name for told in (text, *inner, *kept.values()) for name in _NAME.findall(_spoken(told))}
         thin |= _tensor(read(_TENSOR), read("ATen/MethodOperators.h"), spoken)
     return thin
@@ -113,6 +118,11 @@ def _tensor(header: str, operators: str, spoken: set[str]) -> dict[str, str]:
     declared = {path for path in _INCLUDE.findall(operators) if path.startswith(_OPERATORS)}
     unused = {path for path in declared if path[len(_OPERATORS) : -len("_ops.h")] not in begins}
     return {_TENSOR: short, "ATen/MethodOperators.h": _without(operators, unused)}
+
+
+def _without_thrust(stock: Path) -> dict[str, str]:
+    """Complex numbers, which nobody names, with std's functions instead of thrust's: its headers are long."""
+    return {path: _BY_THRUST.sub("#if 0", (stock / path).read_text()) for path in _COMPLEX if (stock / path).exists()}
 
 
 def _without_methods(header: str, gone: set[str]) -> str:

@@ -76,6 +76,19 @@ def test_a_tensors_methods_that_a_text_names_stay_with_their_declarations_and_ot
     assert "<ATen/ops/relu_ops.h>" not in operators_of_methods
 
 
+def test_a_method_goes_whatever_defaults_its_arguments_have() -> None:
+    stock, thin = (STOCK / "ATen/core/TensorBody.h").read_text(), thin_headers(KERNEL, STOCK)["ATen/core/TensorBody.h"]
+    assert "weights={}" in stock and "Tensor::bincount(" in stock
+    assert "Tensor bincount(" not in thin and "Tensor::bincount(" not in thin
+
+
+@pytest.mark.parametrize("said", ["c10::complex<float> z;", "x.scalar_type() == at::kComplexFloat;", "thrust::sort;"])
+def test_complex_numbers_are_thrusts_where_a_text_speaks_of_them(said: str) -> None:
+    path = "torch/headeronly/util/complex.h"
+    assert "#if defined(__CUDACC__)" not in thin_headers(KERNEL, STOCK)[path]
+    assert path not in thin_headers(KERNEL + said, STOCK)
+
+
 def test_no_method_is_declared_that_is_not_defined() -> None:
     declared = re.compile(r"^  [^\n;(/]*\b(\w+)\([^\n{]*\) const;\n", re.MULTILINE)
     stock, thin = (STOCK / "ATen/core/TensorBody.h").read_text(), thin_headers(KERNEL, STOCK)["ATen/core/TensorBody.h"]
