@@ -26,7 +26,7 @@ from typing import Any
 
 from torch.utils import cpp_extension
 
-from kbench.plan.cflags import precompilable
+from kbench.plan.cflags import DECLARATIONS_ONLY, only_declares, precompilable
 from kbench.worker.thin import thin_headers
 
 _SHORTEST_ANCHOR = 20
@@ -57,6 +57,8 @@ class _Extension:
     host_objects: Sequence[str]
     device_text: str
     """All that nvcc compiles; empty where nothing is."""
+    only_declares: bool = False
+    """The host unit calls nothing, but for what binds functions."""
 
 
 class ExtensionFolder:
@@ -96,9 +98,12 @@ class ExtensionFolder:
         if (ready := _library(folder, name)) is not None:
             return _import(name, ready, options)
         given = {**_by_name(self._stock_inline, 3, args), **options}
+        declares = only_declares(cpp)
         cpp, cuda = [self.with_lines(text) for text in cpp], [self.with_lines(text) for text in cuda]
         return self._build(
-            _Extension(name=name, folder=folder, host_objects=("main.o",), device_text="\n".join(cuda)),
+            _Extension(
+                name=name, folder=folder, host_objects=("main.o",), device_text="\n".join(cuda), only_declares=declares
+            ),
             given,
             # The stock function inserts lines into the lists that it is given.
             lambda own: self._stock_inline(name, list(cpp), list(cuda) or None, **{**given, **own}),
@@ -133,11 +138,10 @@ class ExtensionFolder:
             stubs = _stubs(self._folder)
             own["extra_ldflags"] = [*(options.get("extra_ldflags") or []), f"-L{stubs}"]
             own["extra_include_paths"] = [*(options.get("extra_include_paths") or []), str(stubs)]
-        host_headers = self._host_headers(options)
-        if host_headers is None:
+        if self._headers is None:
             return self._build_once(extension, lambda: stock(own))
-        paths = own.get("extra_include_paths", options.get("extra_include_paths")) or []
-        short = {**own, "extra_include_paths": [*paths, host_headers]}
+        usual = not options.get("extra_include_paths")
+        short = {**own, **self._short(extension, {**options, **own}, precompiled=usual)}
         try:
             with self._quick_nvcc(extension, options.get("extra_cuda_cflags") or ()):
                 return self._build_once(extension, lambda: stock(short))
@@ -148,14 +152,23 @@ class ExtensionFolder:
             shutil.rmtree(extension.folder)
             return self._build_once(extension, lambda: stock(own))
 
-    def _host_headers(self, options: Mapping[str, Any]) -> str | None:
-        """The folder of short headers for the host unit: precompiled where that is sure to mean the same."""
-        flags = precompilable(options.get("extra_cflags"))
-        if flags is not None and not options.get("extra_include_paths"):  # where torch's names may mean other files
-            ready = self._precompiled.get(" ".join(flags), "")
+    def _short(self, extension: _Extension, options: Mapping[str, Any], *, precompiled: bool) -> dict[str, Any]:
+        """Options that let the host unit find short headers: `precompiled` ones where they are sure to mean the same.
+
+        They are not where torch's names may mean other files.
+        """
+        paths, given = options.get("extra_include_paths") or [], options.get("extra_cflags")
+        flags = precompilable(given) if precompiled else None
+        if flags is None:
+            return {"extra_include_paths": [*paths, str(self._headers)]}
+        own = (DECLARATIONS_ONLY,) if extension.only_declares else ()
+        for kind in dict.fromkeys((own, ())):
+            ready = self._precompiled.get(" ".join((*kind, *flags)), "")
             if os.access(ready, os.R_OK):
-                return ready
-        return None if self._headers is None else str(self._headers)
+                break
+        else:
+            kind, ready = own, str(self._headers)
+        return {"extra_include_paths": [*paths, ready], **({"extra_cflags": [*(given or ()), *kind]} if kind else {})}
 
     @contextmanager
     def _quick_nvcc(self, extension: _Extension, cuda_cflags: Sequence[str]) -> Iterator[None]:

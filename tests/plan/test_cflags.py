@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kbench.plan.cflags import precompilable, read_cflags
+from kbench.plan.cflags import DECLARATIONS_ONLY, only_declares, precompilable, read_cflags
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,42 @@ def test_what_is_no_list_of_flags_means_no_such_headers(cflags: object) -> None:
         ("load_inline('k', C, no_implicit_headers=True)", ()),
         ("load_inline('k', **options)", ()),
         ("json.load(file)\ntorch.load('x')", ()),
+        ("load_inline('k', 'at::Tensor f();')", ((DECLARATIONS_ONLY,),)),
+        ("C = 'at::Tensor f();'\nload_inline('k', cpp_sources=[C, 'int g();'], extra_cflags=['-O3'])", (("-O3",),)),
+        ("C = ['int f();']\nload_inline('k', C, extra_cflags=['-O3'])", ((DECLARATIONS_ONLY, "-O3"),)),
+        ("load_inline('k', 'int f() { return 1; }')", ((),)),
         ("load_inline(", ()),
         ("\0", ()),
     ],
 )
 def test_flags_are_read_off_the_text(text: str, wanted: tuple[tuple[str, ...], ...]) -> None:
     assert read_cflags(text) == wanted
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "",
+        "torch::Tensor f(const at::Tensor& x, double eps = 1e-5);",
+        "// relu {\n#include <torch/extension.h>\n#include <vector>\nstd::vector<torch::Tensor> f(int64_t n);",
+        "std::tuple<at::Tensor, at::Tensor>\nf(torch::optional<torch::Tensor> x);\nvoid g(at::Scalar s);",
+    ],
+)
+def test_declarations_over_common_types_need_few_headers(source: str) -> None:
+    assert only_declares([source])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "at::Tensor f(at::Tensor x) { return x.relu(); }",
+        "at::Tensor x = torch::ones(3);",
+        "void f(torch::autograd::Variable x);",
+        "void f(c10::List<int64_t> x);",
+        "#define f g\nint f();",
+        "#include <ATen/ops/relu.h>\nint f();",
+        'extern "C" int f();',
+    ],
+)
+def test_whatever_else_a_source_says_gets_all_of_them(source: str) -> None:
+    assert not only_declares(["int g();", source])

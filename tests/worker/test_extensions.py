@@ -12,6 +12,7 @@ import pytest
 from torch.utils import cpp_extension
 
 from kbench.build.toolchain import SHORT_HEADERS
+from kbench.plan.cflags import DECLARATIONS_ONLY
 from kbench.worker.extensions import BuildFailed, ExtensionFolder, signature
 
 KERNEL = "__global__ void scale(float* x) { x[0] *= 2; }\n"
@@ -338,6 +339,33 @@ def included(tmp_path: Path, stock: Stock, **options: Any) -> list[str]:
 def test_precompiled_headers_serve_the_flags_they_were_made_with(tmp_path: Path, stock: Stock) -> None:
     assert included(tmp_path, stock, extra_cflags=["-O3"]) == [str(tmp_path / "made")]
     assert included(tmp_path, stock, extra_cflags=["-O3", "-Wall"]) == [str(tmp_path / "made")]
+
+
+@pytest.mark.parametrize(
+    ("cpp", "ready", "serves"),
+    [
+        ("int f();", [f"{DECLARATIONS_ONLY} -O3", "-O3"], f"{DECLARATIONS_ONLY} -O3"),
+        ("int f();", ["-O3"], "-O3"),
+        ("int f();", [], None),
+        ("int f() { return 1; }", [f"{DECLARATIONS_ONLY} -O3", "-O3"], "-O3"),
+        ("int f() { return 1; }", [f"{DECLARATIONS_ONLY} -O3"], None),
+    ],
+)
+def test_a_unit_that_only_declares_prefers_headers_without_operators(
+    tmp_path: Path, stock: Stock, cpp: str, ready: list[str], serves: str | None
+) -> None:
+    precompiled = {flags: str(tmp_path / flags) for flags in ready}
+    for made in precompiled.values():
+        Path(made).mkdir()
+    extensions = ExtensionFolder(
+        tmp_path / "built", source=SOURCE, shown_path="s.py", compile_only=False, headers=SHORT_HEADERS,
+        precompiled=precompiled,
+    )  # fmt: skip
+    extensions.load_inline("k", cpp, KERNEL, extra_cflags=["-O3", "-Wall"])
+    told = stock.calls[-1][1]
+    assert told["extra_include_paths"] == [precompiled[serves] if serves else str(SHORT_HEADERS)]
+    slim = cpp == "int f();" and serves != "-O3"
+    assert told["extra_cflags"] == ["-O3", "-Wall", *([DECLARATIONS_ONLY] if slim else [])]
 
 
 @pytest.mark.parametrize(
