@@ -47,9 +47,14 @@ _LEFT_OUT = {
     "torch/library.h": r"TORCH_LIBRARY|Library|IValue|custom_class",
 }
 """Headers that cost much, and what of them a source would name."""
-_COMPLEX = ("torch/headeronly/util/complex.h", "c10/util/complex.h", "c10/util/complex_math.h")
-_USES_COMPLEX = re.compile(r"complex|thrust|\bcub::|cuda::std::", re.IGNORECASE)
-_BY_THRUST = re.compile(r"^#if defined\(__CUDACC__\)", re.MULTILINE)
+_NUMBERS = {
+    r"complex|thrust|\bcub::|cuda::std::": ("complex", "complex_math"),
+    r"half|bf(?:loat)?16|fp(?:16|8)|\b__h|_DISPATCH_(?!FLOATING_TYPES\()": ("Half", "BFloat16"),
+}
+"""Headers whose device code needs further, long ones of the toolkit's, by what a source that computes with such numbers
+would name."""
+_UTILITIES = ("torch/headeronly/util", "c10/util")
+_ON_DEVICE = re.compile(r"^(#if \(?)defined\(__CUDA(?:CC|_ARCH)__\)|^#ifdef __CUDACC__$", re.MULTILINE)
 _MAKE_VARIABLE = """#include <ATen/core/LegacyTypeDispatch.h>
 namespace torch::autograd {
 // For a tensor that nobody else holds, as a factory's is: what the function of this name does.
@@ -97,8 +102,7 @@ def _thin(text: str, stock: Path) -> dict[str, str]:
         guard = _without(read("ATen/DeviceGuard.h"), {"ATen/core/IListRef.h"})
         thin["ATen/DeviceGuard.h"] = _OF_LISTS.sub("", guard)
     if not _USES_METHODS.search(text):
-        if not _USES_COMPLEX.search(text):
-            thin |= _without_thrust(stock)
+        thin |= _for_host(text, stock)
         spoken = {name for told in (text, *inner, *kept.values()) for name in _NAME.findall(_spoken(told))}
         thin |= _tensor(read(_TENSOR), read("ATen/MethodOperators.h"), spoken)
     return thin
@@ -120,9 +124,11 @@ def _tensor(header: str, operators: str, spoken: set[str]) -> dict[str, str]:
     return {_TENSOR: short, "ATen/MethodOperators.h": _without(operators, unused)}
 
 
-def _without_thrust(stock: Path) -> dict[str, str]:
-    """Complex numbers, which nobody names, with std's functions instead of thrust's: its headers are long."""
-    return {path: _BY_THRUST.sub("#if 0", (stock / path).read_text()) for path in _COMPLEX if (stock / path).exists()}
+def _for_host(text: str, stock: Path) -> dict[str, str]:
+    """Kinds of numbers that nobody computes with, without what they can do in device code only."""
+    names = [name for named, names in _NUMBERS.items() if not re.search(named, text, re.IGNORECASE) for name in names]
+    paths = [path for name in names for folder in _UTILITIES if (stock / (path := f"{folder}/{name}.h")).exists()]
+    return {path: _ON_DEVICE.sub(lambda made: f"{made[1] or '#if '}0", (stock / path).read_text()) for path in paths}
 
 
 def _without_methods(header: str, gone: set[str]) -> str:

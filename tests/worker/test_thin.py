@@ -82,11 +82,29 @@ def test_a_method_goes_whatever_defaults_its_arguments_have() -> None:
     assert "Tensor bincount(" not in thin and "Tensor::bincount(" not in thin
 
 
-@pytest.mark.parametrize("said", ["c10::complex<float> z;", "x.scalar_type() == at::kComplexFloat;", "thrust::sort;"])
-def test_complex_numbers_are_thrusts_where_a_text_speaks_of_them(said: str) -> None:
-    path = "torch/headeronly/util/complex.h"
-    assert "#if defined(__CUDACC__)" not in thin_headers(KERNEL, STOCK)[path]
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("complex", "c10::complex<float> z;"),
+        ("complex", "x.scalar_type() == at::kComplexFloat;"),
+        ("complex", "thrust::sort(p, q);"),
+        ("Half", "at::kHalf;"),
+        ("Half", "float y = __hadd(a, b);"),
+        ("Half", "AT_DISPATCH_REDUCED_FLOATING_TYPES("),
+        ("BFloat16", "__nv_bfloat16 z;"),
+    ],
+)
+def test_numbers_that_a_text_speaks_of_keep_their_device_code(kind: str, said: str) -> None:
+    path = f"torch/headeronly/util/{kind}.h"
+    assert not re.search(r"^#if(def)? [^!\n]*__CUDACC__.*\n#include", thin_headers(KERNEL, STOCK)[path], re.MULTILINE)
     assert path not in thin_headers(KERNEL + said, STOCK)
+
+
+def test_numbers_are_the_same_on_the_host() -> None:
+    for path in ("torch/headeronly/util/Half.h", "torch/headeronly/util/BFloat16.h"):
+        thin, stock = thin_headers(KERNEL, STOCK)[path], (STOCK / path).read_text()
+        assert thin.count("\n") == stock.count("\n")
+        assert thin.count("!defined(__CUDACC__)") == stock.count("!defined(__CUDACC__)")
 
 
 def test_no_method_is_declared_that_is_not_defined() -> None:

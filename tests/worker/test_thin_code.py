@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from torch.utils import cpp_extension
 
+from kbench.build.cubin import _Cubin
 from kbench.build.toolchain import find_cuda_home
 from kbench.machine.environment import probe
 from kbench.worker.extensions import _GENERATED_HEADER
@@ -34,8 +34,11 @@ def device_source(solution: Path) -> str:
     return f"#include <torch/types.h>\n#include <cuda.h>\n#include <cuda_runtime.h>\n{kernel}"
 
 
-def compiled(source: Path, into: Path, *first: Path) -> bytes:
-    """The device code of `source`, with the folders of `first` searched before torch's: its text, or all of it."""
+def compiled(source: Path, into: Path, *first: Path) -> dict[str, bytes]:
+    """Each kernel's instructions, with the folders of `first` searched before torch's.
+
+    Torch's headers also bring some names of libcu++'s that no kernel refers to, 28 bytes of global memory.
+    """
     folders = [*cpp_extension.include_paths(), f"{HOME}/include"]
     if not (Path(folders[0]) / _GENERATED_HEADER).exists():  # a torch without CUDA
         generated = into.with_name("generated") / _GENERATED_HEADER
@@ -48,10 +51,10 @@ def compiled(source: Path, into: Path, *first: Path) -> bytes:
         str(source), "-o", str(into),
     ]  # fmt: skip
     subprocess.run(command, check=True, timeout=600)
-    dump = shutil.which("cuobjdump", path=f"{HOME}/bin")
-    if dump is None:
-        return into.read_bytes()
-    return subprocess.run([dump, "-sass", str(into)], check=True, capture_output=True).stdout
+    cubin = into.read_bytes()
+    return {
+        name: cubin[at : at + size] for name, at, size, _ in _Cubin(cubin, 0)._sections if name.startswith(".text.")
+    }
 
 
 @pytest.mark.parametrize("name", SOLUTIONS)
@@ -63,5 +66,5 @@ def test_thin_headers_change_no_instruction(tmp_path: Path, name: str) -> None:
         (thin / path).parent.mkdir(parents=True, exist_ok=True)
         (thin / path).write_text(text)
     stock, ours = compiled(source, tmp_path / "stock.cubin"), compiled(source, tmp_path / "thin.cubin", thin)
-    assert len(stock) > 1000
+    assert sum(map(len, stock.values())) > 1000
     assert ours == stock
