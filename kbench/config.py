@@ -181,6 +181,8 @@ class RunOptions:
     """Least measured time per side and block."""
     blocks: int | None = _option(_whole(1))
     """Of a replicate. None: `BLOCKS` of the device."""
+    half_blocks: bool = _option(_yes_no, False)
+    """Half of those, where no number was given."""
     jobs: int = _option(_whole(1), derive=_default_jobs)
     """Builds at once."""
     timeout_s: float = _option(_positive, 60.0)
@@ -273,6 +275,7 @@ def _from_flags(flags: Mapping[str, Any]) -> Layer:
         )
     if efforts:
         given["replicates"] = REPLICATES_BY_EFFORT[efforts[0]]
+        given["half_blocks"] = efforts == ["quick"]
     layer: Layer = {}
     for name, value in given.items():
         if name not in _FIELDS:

@@ -163,6 +163,7 @@ def test_efforts_stand_for_replicates(tmp_path: Path, flag: str, replicates: int
     resolved = load_options({flag: True}, ENV | {"KBENCH_REPLICATES": "7"}, tmp_path)
     assert resolved.options.replicates == replicates
     assert resolved.origins["replicates"] == "flag"
+    assert resolved.options.half_blocks is (flag == "quick")
     assert load_options({flag: False}, ENV, tmp_path).options.replicates == 5
 
 

@@ -41,7 +41,8 @@ class Prepared:
     @property
     def blocks(self) -> int:
         """Of each replicate."""
-        return self.options.blocks or BLOCKS[self.device]
+        usual = BLOCKS[self.device]
+        return self.options.blocks or (usual // 2 if self.options.half_blocks else usual)
 
     @property
     def jobs(self) -> tuple[Job, ...]:

@@ -15,7 +15,8 @@ Eight pixels by eight channels in fp16 are 128 bytes in a row, which is wgmma's 
 tap is another start address, and the next row of pixels is the stride between core matrices.
 
 Only for compute capability 9.0. Other devices, other shapes than 3x3 kernels from up to 8 to up to 64 channels with
-windows of 4, images of more than 64 strips, and calls that autograd records go to torch's operators.
+windows of 4, images of more strips than 64 or than the device has multiprocessors, and calls that autograd records go
+to torch's operators.
 """
 
 import torch
@@ -641,8 +642,12 @@ class ModelNew(nn.Module):
             and self.scale.numel() == channels
             and self.maxpool_kernel_size == 4
             and min(x.shape[2:]) >= 6
-            and -(-(x.shape[2] - 2) // 16) * -(-(x.shape[3] - 2) // 128) <= 64
+            and self._strips(x) <= min(64, torch.cuda.get_device_properties(x.device).multi_processor_count)
         )
+
+    def _strips(self, x):
+        """Of an image: 16 rows of up to 128 outputs each, which have a block of their own at the same time."""
+        return -(-(x.shape[2] - 2) // 16) * -(-(x.shape[3] - 2) // 128)
 
     def _plain(self, x):
         """The same function out of torch's operators."""
