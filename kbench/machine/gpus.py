@@ -104,12 +104,12 @@ def see_only(gpu: Gpu, env: MutableMapping[str, str], *, of: int) -> None:
 
 
 def other_nodes(gpu: Gpu, folder: Path = Path("/dev")) -> tuple[str, ...]:
-    """The device nodes of all other GPUs; none where `gpu`'s own is not known.
+    """The device nodes of all other GPUs; none where `gpu`'s own is not known, or goes by another name here.
 
     A process that can open them all could use them all, whatever CUDA_VISIBLE_DEVICES says, while another's candidate
     is timed there; and the driver sets up every GPU that a process can open, one process after the other.
     """
-    if not gpu.node:
+    if not gpu.node or not Path(gpu.node).exists():
         return ()
     nodes = (str(path) for path in folder.glob("nvidia*") if _GPU_NODE.fullmatch(path.name))
     return tuple(sorted(node for node in nodes if node != gpu.node))

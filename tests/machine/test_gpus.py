@@ -159,7 +159,8 @@ def test_the_nodes_of_all_other_gpus(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     gpu = dataclasses.replace(A, node=str(tmp_path / "nvidia3"))
     assert gpus.other_nodes(gpu, tmp_path) == (str(tmp_path / "nvidia0"), str(tmp_path / "nvidia12"))
-    assert gpus.other_nodes(dataclasses.replace(A, node=""), tmp_path) == ()
+    for unknown in ("", str(tmp_path / "nvidia4")):
+        assert gpus.other_nodes(dataclasses.replace(A, node=unknown), tmp_path) == ()
 
 
 def test_smi_output() -> None:
