@@ -28,6 +28,7 @@ from types import TracebackType
 from kbench.build import leash
 from kbench.build.cache import MANIFEST, cache_key, remove, seal
 from kbench.build.toolchain import SHORT_HEADERS
+from kbench.plan.cflags import DECLARATIONS_ONLY
 
 Flags = tuple[str, ...]
 Note = Callable[[str], None]
@@ -114,7 +115,8 @@ class PrecompiledHeaders:
 
     def _obtain(self, flags: Flags) -> Path | None:
         """The folder for `flags`, made where there is none; None, and a note, where it cannot be."""
-        shown = f"{' '.join(flags) or 'no'} flags"
+        given = " ".join(flag for flag in flags if flag != DECLARATIONS_ONLY)
+        shown = f"{given or 'no'} flags" + (", of declarations alone" if DECLARATIONS_ONLY in flags else "")
         try:
             folder = self._folder(flags)
             command = compile_command(flags)
