@@ -90,12 +90,12 @@ def _cover(folder: str, keep: Sequence[str], *, size: int) -> None:
 
 def _close(path: str) -> None:
     """Let a device node stay and nobody open it: a driver then passes over that device. Another file becomes empty."""
-    if stat.S_ISCHR(Path(path).stat().st_mode):
-        sc.mount(path, path, None, sc.MS_BIND)
-        with contextlib.suppress(OSError):  # Linux before 5.12
-            sc.forbid_devices(path)
-            return
-    sc.mount("/dev/null", path, None, sc.MS_BIND)
+    if not stat.S_ISCHR(Path(path).stat().st_mode):
+        sc.mount("/dev/null", path, None, sc.MS_BIND)
+        return
+    sc.mount(path, path, None, sc.MS_BIND)
+    # In a user namespace no flag of the mount that it came from may go.
+    sc.mount(path, path, None, sc.MS_REMOUNT | sc.MS_BIND | sc.MS_NODEV | sc.MS_NOSUID | sc.MS_NOEXEC)
 
 
 def _listening_sockets() -> list[str]:

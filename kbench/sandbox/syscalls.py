@@ -20,6 +20,7 @@ CLONE_NEWNET = 0x40000000
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
 MS_NOEXEC = 0x8
+MS_REMOUNT = 0x20
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
@@ -32,7 +33,6 @@ PR_SET_NO_NEW_PRIVS = 38
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 _MOUNT_ATTR_RDONLY = 1
-_MOUNT_ATTR_NODEV = 4
 _SYS_MOUNT_SETATTR = 442
 _SYS_LANDLOCK_CREATE_RULESET = 444
 _SYS_LANDLOCK_ADD_RULE = 445
@@ -71,19 +71,9 @@ def mount(source: str, target: str, kind: str | None, flags: int, data: str | No
 
 
 def set_read_only(path: str, *, read_only: bool, recursive: bool) -> None:
-    """Change one attribute of the mount at `path`, or of all mounts below it too. Linux 5.12."""
+    """Change one attribute of the mount at `path`, or of all mounts below it too. See mount_setattr(2), Linux 5.12."""
     change = (_MOUNT_ATTR_RDONLY, 0) if read_only else (0, _MOUNT_ATTR_RDONLY)
-    _set_attributes(path, *change, recursive=recursive)
-
-
-def forbid_devices(path: str) -> None:
-    """Let nobody open device nodes on the mount at `path`. Linux 5.12."""
-    _set_attributes(path, _MOUNT_ATTR_NODEV, 0, recursive=False)
-
-
-def _set_attributes(path: str, added: int, removed: int, *, recursive: bool) -> None:
-    """See mount_setattr(2)."""
-    attributes = struct.pack("=QQQQ", added, removed, 0, 0)
+    attributes = struct.pack("=QQQQ", *change, 0, 0)
     _check(
         _libc.syscall(
             ctypes.c_long(_SYS_MOUNT_SETATTR),
