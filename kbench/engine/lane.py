@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,15 +26,11 @@ class LaneHere:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        # What watching operators asks for when first done: two seconds, in which something is still being built.
-        self._importing = threading.Thread(target=importlib.import_module, args=["torch._dynamo"])
-        self._importing.start()
 
     def submit(self, job: Job, build: Build) -> Future[Outcome]:
         """As `Lane.submit`; returns when all is done."""
         from kbench.engine.pair import run_pair
 
-        self._importing.join()
         done: Future[Outcome] = Future()
         done.set_result(run_pair(job, build, self._settings))
         return done

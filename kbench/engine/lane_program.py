@@ -27,12 +27,14 @@ def main() -> None:
     os.sched_setaffinity(0, cores)  # before torch is imported, which counts them
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # in the middle of a pair nobody looks whether the boss still lives
+    code = 0
     with Connection(descriptor) as boss:
         try:
             with contextlib.suppress(EOFError, ConnectionError):  # nobody is there to work for
                 serve(boss)
         except KeyboardInterrupt:
-            sys.exit(130)
+            code = 130
+    os._exit(code)  # taking down an interpreter that holds torch takes a second, and tidies nothing up
 
 
 class Relay:

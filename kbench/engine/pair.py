@@ -21,6 +21,7 @@ from kbench.judge.judging import Question, judge
 from kbench.judge.oracle import run_reference
 from kbench.judge.reference import Reference
 from kbench.judge.stream import Stream
+from kbench.judge.watched import Watch
 from kbench.machine.telemetry import Gauge, NoGauge
 from kbench.measure import physics
 from kbench.measure.checks import TimedOutputWrong
@@ -173,11 +174,12 @@ def _measure(
         settings.stage(job.solution.id, f"timing {replicate + 1}/{of}")
 
     try:
-        taken = take_samples(
-            LiveBackend(bench, specs, settings.gauge), [spec.name for spec in specs], effort=settings.effort,
-            progress=progress, budget=_budget(settings, bench.desk, bench.reference.device),
-            slack=CPU_SLACK if job.device is Device.CPU else CUDA_SLACK,
-        )  # fmt: skip
+        with LiveBackend(bench, specs, settings.gauge) as backend:
+            taken = take_samples(
+                backend, [spec.name for spec in specs], effort=settings.effort, progress=progress,
+                budget=_budget(settings, bench.desk, bench.reference.device),
+                slack=CPU_SLACK if job.device is Device.CPU else CUDA_SLACK,
+            )  # fmt: skip
     except WorkerFailed as failed:
         findings.verdict = failed.verdict
         return
@@ -254,15 +256,12 @@ def _floor(bench: Bench) -> float:
 
 def possible(reference: Reference, question: Question, desk: Desk) -> tuple[float, float, physics.Ceilings]:
     """The least bytes and operations of a forward, counted or as the sidecar says, and the device's ceilings."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     case = question.case
-    counter = FlopCounterMode(display=False)
-    with counter:
+    with Watch() as watch:
         run_reference(reference, case, inputs=[tensor.clone() for tensor in case.inputs.tensors])
     counted_bytes = float(desk.bytes_moved())
     least_bytes, least_flops = physics.least_work(
-        reference.problem.floor, counted_bytes=counted_bytes, counted_flops=float(counter.get_total_flops())
+        reference.problem.floor, counted_bytes=counted_bytes, counted_flops=watch.flops
     )
     return least_bytes, least_flops, physics.measure_ceilings(reference.device, typical_bytes=int(counted_bytes))
 

@@ -122,7 +122,9 @@ class Desk:
     def stage_inputs(self, sets: Sequence[Drawn]) -> torch.Tensor:
         """The same in two steps, the first: everything but the last copy, which `put_staged` makes in one stroke."""
         self._poison_outputs(len(sets))
-        staged = torch.full((len(sets) * self._input_stride,), _POISON, dtype=torch.uint8, device=self._device)
+        staged = torch.empty(len(sets) * self._input_stride, dtype=torch.uint8, device=self._device)
+        for zone in self._zones(staged, len(sets)):
+            zone.fill_(_POISON)
         self._lay(sets, staged)
         return staged
 
@@ -153,19 +155,19 @@ class Desk:
 
     def zones_intact(self) -> bool:
         """Whether nobody wrote between the inputs. What was found there is put right again."""
-        memory = self._arenas["inputs"].data
-        places, edge = [], 0
-        for slot in self._input_slots:
-            places.append((edge, slot.offset))
-            edge = slot.offset + slot.span
-        places.append((edge, self._input_stride))
-        rows = memory.view(self.sets, self._input_stride)
-        zones = [rows[:, start:end] for start, end in places]
+        zones = self._zones(self._arenas["inputs"].data, self.sets)
         intact = all(bool((zone == _POISON).all()) for zone in zones)
         if not intact:
             for zone in zones:
                 zone.fill_(_POISON)
         return intact
+
+    def _zones(self, memory: torch.Tensor, sets: int) -> list[torch.Tensor]:
+        """Views of what lies between the inputs of so many sets in `memory`, in front of them and behind."""
+        starts = [0, *(slot.offset + slot.span for slot in self._input_slots)]
+        ends = [*(slot.offset for slot in self._input_slots), self._input_stride]
+        rows = memory.view(sets, self._input_stride)
+        return [rows[:, start:end] for start, end in zip(starts, ends, strict=True)]
 
     def put_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Lay parameters and buffers out for the worker to take."""

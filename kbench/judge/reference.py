@@ -14,7 +14,7 @@ import torch
 
 from kbench import problem_module
 from kbench.errors import ProblemError
-from kbench.judge.suited import operators
+from kbench.judge.watched import operators
 from kbench.layout import put_together, take_apart
 from kbench.model import Precision, Problem
 

@@ -15,8 +15,6 @@ from kbench.model import Problem
 
 def warm_up(problem: Problem, *, size: str, device: torch.device) -> None:
     """Do once what judging `problem` will do. Nothing is raised: what fails here fails again when it counts."""
-    import torch._dynamo  # what watching operators asks for when first done: two seconds
-
     if device.type == "cuda":
         with contextlib.suppress(ProblemError, torch.OutOfMemoryError):
             ask_for_nothing(Reference(problem, size=size, device=device))

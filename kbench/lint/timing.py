@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from kbench.judge.cases import Case
 from kbench.judge.reference import Reference
+from kbench.judge.watched import Watch
 from kbench.layout import flatten_output, put_together
 from kbench.lint.values import Timing
 from kbench.measure import physics
@@ -28,15 +28,14 @@ def time_eager(reference: Reference, case: Case, ceilings: physics.Ceilings) -> 
     tensors = [tensor.clone() for tensor in case.inputs.tensors]
     arguments = put_together(case.inputs.template, tensors)
     with torch.no_grad():
-        counter = FlopCounterMode(display=False)
-        with counter:
+        with Watch() as watch:
             _, outputs = flatten_output(model(*arguments))
         moved = [*tensors, *model.state_dict().values(), *outputs]
         counted_bytes = float(sum(tensor.numel() * tensor.element_size() for tensor in moved))
         del outputs, moved
         eager_s, enqueue_s = _time(lambda: model(*arguments), reference.device)
     least_bytes, least_flops = physics.least_work(
-        reference.problem.floor, counted_bytes=counted_bytes, counted_flops=float(counter.get_total_flops())
+        reference.problem.floor, counted_bytes=counted_bytes, counted_flops=watch.flops
     )
     return Timing(
         eager_ms=1e3 * eager_s,

@@ -6,7 +6,9 @@ import concurrent.futures
 import contextlib
 import statistics
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from types import TracebackType
 
 import torch
 
@@ -23,6 +25,7 @@ from kbench.measure.window import SOLUTION
 from kbench.model import Status, Timed, Verdict
 from kbench.remote.hire import Hiring, Post, hire
 from kbench.remote.link import WorkerFailed, WorkerLink
+from kbench.sandbox.client import Ending
 
 _COMPILE_TIMEOUT_S = 600.0
 _BUSY_NS = 1e6
@@ -115,29 +118,50 @@ def _one_thread() -> Iterator[None]:
 
 
 class LiveBackend:
-    """Hires workers for one pair."""
+    """Hires workers for one pair. All of them are gone when it is left."""
 
     def __init__(self, bench: Bench, specs: Sequence[SideSpec], gauge: Gauge) -> None:
         self._bench = bench
         self._gauge = gauge
         self._specs = {spec.name: spec for spec in specs}
         self._checks: Checks | None = None
+        self._workers = concurrent.futures.ThreadPoolExecutor()
+        self._leaving: list[Future[Ending]] = []
+
+    def __enter__(self) -> LiveBackend:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._workers.shutdown()
+        if kind is None:
+            self._await_gone()
 
     @contextlib.contextmanager
     def staffed(self, names: Sequence[str]) -> Iterator[list[LiveSide]]:
         """All are hired in order, and then construct their modules at once, each on cores that have nothing else to do.
 
+        Those of the replicate before may still be going meanwhile, where the device has room for both.
         Raises WorkerFailed for the solution's own faults, BaselineFailed for ours.
         """
         specs = [self._specs[name] for name in names]
-        workers = concurrent.futures.ThreadPoolExecutor(max_workers=len(specs))
-        with contextlib.ExitStack() as stack, workers as pool:
+        with contextlib.ExitStack() as stack:
             links = [stack.enter_context(_hired(self._bench, spec)) for spec in specs]
-            list(pool.map(lambda spec, link: _construct(self._bench, spec, link), specs, links))
-            try:
-                yield [_ready(self._bench, *each, self._question()) for each in zip(specs, links, strict=True)]
-            finally:
-                list(pool.map(WorkerLink.close, links))  # a CUDA context takes a tenth of a second to go
+            list(self._workers.map(lambda spec, link: _construct(self._bench, spec, link), specs, links))
+            self._await_gone()
+            yield [_ready(self._bench, *each, self._question()) for each in zip(specs, links, strict=True)]
+            roomy = _has_room_for_as_much(self._bench.reference.device)
+            self._leaving = [self._workers.submit(link.close) for link in links]  # a CUDA context takes 0.1 s to go
+            stack.pop_all()
+            if not roomy:
+                self._await_gone()
+
+    def _await_gone(self) -> None:
+        """Raises InfraError where one will not go."""
+        leaving, self._leaving = self._leaving, []
+        for each in leaving:
+            each.result()
 
     def follow(self, sides: Sequence[LiveSide], *, samples: int, calls: int) -> Guard:
         bench = self._bench
@@ -177,6 +201,14 @@ class Guard:
         if len(self._idle_ns) >= 5 and statistics.median(self._idle_ns) > _BUSY_NS:
             said = "the device was kept busy while the reference was timed: a kernel of the solution was still running"
             raise Disturbed(Verdict(status=Status.REJECTED, reason="device_busy", message=said))
+
+
+def _has_room_for_as_much(device: torch.device) -> bool:
+    """Whether what is now in use of the device's memory would fit in once more."""
+    if device.type != "cuda":
+        return False
+    free, total = torch.cuda.mem_get_info(device)
+    return free > total - free
 
 
 def _hired(bench: Bench, spec: SideSpec) -> WorkerLink:

@@ -1,0 +1,95 @@
+"""When the workers of one replicate go and those of the next come, without any process."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from kbench.errors import InfraError
+from kbench.machine.telemetry import NoGauge
+from kbench.measure import live
+from kbench.measure.live import LiveBackend, SideSpec
+from kbench.measure.window import SOLUTION
+from kbench.remote.hire import Post
+
+
+class _Link:
+    """A worker that takes its time to go where `until` is given."""
+
+    def __init__(self, said: list[str], name: str, until: threading.Event | None) -> None:
+        self._said, self._name, self._until = said, name, until
+
+    def load(self) -> None:
+        self._said.append(f"{self._name} loads")
+
+    def construct(self, _setup: object) -> None:
+        if self._name == "2nd" and self._until is not None:
+            self._until.set()
+
+    def set_state(self) -> None:
+        self._said.append(f"{self._name} is ready")
+
+    def close(self) -> None:
+        if self._name == "1st" and self._until is not None and not self._until.wait(20):
+            raise InfraError("the next one did not come meanwhile")
+        self._said.append(f"{self._name} is gone")
+
+    def __enter__(self) -> _Link:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _backend(monkeypatch: pytest.MonkeyPatch, said: list[str], until: threading.Event | None) -> LiveBackend:
+    names = iter(["1st", "2nd", "3rd"])
+    monkeypatch.setattr(live, "hire", lambda *_args, **_kwargs: _Link(said, next(names), until))
+    monkeypatch.setattr(live, "_has_room_for_as_much", lambda _device: until is not None)
+    desk = SimpleNamespace(descriptors=[], setup=lambda **_: None, put_state=lambda _state: None)
+    reference = SimpleNamespace(device=torch.device("cpu"), problem=SimpleNamespace(mode=None))
+    question = SimpleNamespace(case=SimpleNamespace(state={}))
+    bench: Any = SimpleNamespace(hiring=None, desk=desk, reference=reference, question=question)
+    post = Post(source="", shown_path="", role="candidate", precision="fp32", log=Path("log"))
+    return LiveBackend(bench, [SideSpec(name=SOLUTION, post=post)], NoGauge())
+
+
+def test_where_there_is_room_the_next_comes_while_the_last_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    with _backend(monkeypatch, said, threading.Event()) as backend:
+        with backend.staffed([SOLUTION]):
+            pass
+        with backend.staffed([SOLUTION]):
+            assert said == ["1st loads", "1st is ready", "2nd loads", "1st is gone", "2nd is ready"]
+    assert said[-1] == "2nd is gone"
+
+
+def test_elsewhere_it_waits_until_the_last_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    with _backend(monkeypatch, said, None) as backend:
+        for _ in range(2):
+            with backend.staffed([SOLUTION]):
+                pass
+    assert said == [f"{name} {does}" for name in ("1st", "2nd") for does in ("loads", "is ready", "is gone")]
+
+
+def test_a_worker_that_will_not_go_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = _backend(monkeypatch, [], None)
+    monkeypatch.setattr(_Link, "close", lambda _self: (_ for _ in ()).throw(InfraError("it stays")))
+    with pytest.raises(InfraError, match="it stays"), backend, backend.staffed([SOLUTION]):
+        pass
+
+
+def test_all_are_gone_where_a_replicate_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    backend = _backend(monkeypatch, said, threading.Event())
+    with pytest.raises(ValueError, match="broken off"), backend:
+        with backend.staffed([SOLUTION]):
+            pass
+        with backend.staffed([SOLUTION]):
+            raise ValueError("broken off")
+    assert {"1st is gone", "2nd is gone"} <= set(said)
