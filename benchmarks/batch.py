@@ -11,7 +11,7 @@ Five parts, on one machine; each adds its figures to DIR/figures.json, so that t
   each kind is measured, and each kind's mean stands for those left out; the table says so.
 - `cold`: `kbench run` on the batch, its build cache empty.
 - `warm`: the same into a new folder, with the cache that `cold` has filled.
-- `single`: the same once more, with one replicate a pair: as much evidence as the stock way gives, and no interval.
+- `single`: the same once more, with one replicate a pair: one process a side, as the stock way, and no interval.
 - `gpus`: a batch of 64, built beforehand, on each number of GPUs of `--gpus`, and whether the speedups agree with those
   of the first number. Left out unless `--gpus` is given.
 
@@ -22,7 +22,7 @@ warming up, drawing of inputs or checking in it. The overhead per candidate is w
 
     (wall seconds - build seconds - device time needed) / candidates
 
-All but `single` are run with `--quick`, or with `--effort`. Ends with 1 where a status is not the one that the manifest
+All are run with `--quick`, or with `--effort`. Ends with 1 where a status is not the one that the manifest
 says. KBENCH_* variables go on to `kbench run`. On the CPU the stock part takes its turn with the kbench runs of this
 machine, so that none is timed beside its builds.
 """
@@ -83,7 +83,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=32)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, help="builds at once (default: kbench's own)")
-    parser.add_argument("--effort", choices=("quick", "usual", "rigorous"), default="quick")
+    parser.add_argument("--effort", choices=("quick", "usual"), default="quick")
     parser.add_argument("--stock-sample", type=int, default=1, metavar="K")
     parser.add_argument("--parts", type=lambda text: text.split(","), help=f"of {','.join(PARTS)} (default: all)")
     parser.add_argument("--gpus", type=lambda text: [int(each) for each in text.split(",")], default=[])
@@ -162,7 +162,7 @@ def _kbench(work: Path, part: str, expected: Sequence[Expected], options: argpar
         shutil.rmtree(cache, ignore_errors=True)
     elif not cache.exists():
         sys.exit("the cache is empty: measure the part cold first")
-    effort = ["--replicates", "1"] if part == "single" else _effort(options)
+    effort = _effort(options) + (["--replicates", "1"] if part == "single" else [])
     more = ["--device", options.device, *effort]
     return _measured(work, "batch", part, expected, more, cache=cache, jobs=options.jobs)
 

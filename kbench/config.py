@@ -27,7 +27,7 @@ COMPILE_MODES = {"compile": "default", "compile-max-autotune": "max-autotune-no-
 the one before, and all outputs of a sample are looked at."""
 BASELINES = ("eager", *COMPILE_MODES)
 REPLICATES_BY_EFFORT: Mapping[str, int] = {"quick": 3, "rigorous": 10}
-"""The flags that stand for a number of replicates."""
+"""The flags that stand for a number of replicates. `quick` halves the blocks too, and leaves the number to be given."""
 MOST_REPLICATES = 10
 """Where nobody gave a number of replicates and the interval is still wide."""
 BLOCKS: Mapping[Device, int] = {Device.CUDA: 10, Device.CPU: 20}
@@ -268,13 +268,14 @@ def _from_environment(env: Mapping[str, str]) -> Layer:
 def _from_flags(flags: Mapping[str, Any]) -> Layer:
     given = {name: value for name, value in flags.items() if value is not None}
     efforts = [name for name in REPLICATES_BY_EFFORT if given.pop(name, False)]
-    if len(efforts) + ("replicates" in given) > 1:
-        rivals = [f"--{name}" for name in (*efforts, *(["replicates"] if "replicates" in given else []))]
+    rivals = efforts + (["replicates"] if "replicates" in given and efforts != ["quick"] else [])
+    if len(rivals) > 1:
         raise UsageError(
-            f"{' and '.join(rivals)} exclude each other", why="each sets the number of replicates"
+            f"{' and '.join(f'--{name}' for name in rivals)} exclude each other",
+            why="each sets the number of replicates",
         )
     if efforts:
-        given["replicates"] = REPLICATES_BY_EFFORT[efforts[0]]
+        given.setdefault("replicates", REPLICATES_BY_EFFORT[efforts[0]])
         given["half_blocks"] = efforts == ["quick"]
     layer: Layer = {}
     for name, value in given.items():

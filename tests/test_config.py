@@ -173,20 +173,21 @@ def test_efforts_stand_for_replicates(tmp_path: Path, flag: str, replicates: int
         ({}, {}, (5, 10)),
         ({"quick": True}, {}, (3, 3)),
         ({"rigorous": True}, {}, (10, 10)),
+        ({"quick": True, "replicates": 1}, {}, (1, 1)),
         ({}, {"KBENCH_REPLICATES": "7"}, (7, 7)),
         ({}, {"KBENCH_MOST_REPLICATES": "5"}, (5, 5)),
         ({}, {"KBENCH_REPLICATES": "5", "KBENCH_MOST_REPLICATES": "8"}, (5, 8)),
     ],
 )
 def test_a_number_of_replicates_that_was_given_is_fixed(
-    tmp_path: Path, flags: dict[str, bool], env: dict[str, str], expected: tuple[int, int]
+    tmp_path: Path, flags: dict[str, Any], env: dict[str, str], expected: tuple[int, int]
 ) -> None:
     options = load_options(flags, {**ENV, **env}, tmp_path).options
     assert (options.replicates, options.most_replicates) == expected
 
 
 @pytest.mark.parametrize(
-    "flags", [{"quick": True, "rigorous": True}, {"quick": True, "replicates": 4}], ids=str
+    "flags", [{"quick": True, "rigorous": True}, {"rigorous": True, "replicates": 4}], ids=str
 )
 def test_efforts_exclude_each_other(tmp_path: Path, flags: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="exclude each other"):

@@ -157,7 +157,7 @@ def test_the_driver_tells_all_that_a_reading_asks_for() -> None:
     assert reading.power_w and reading.power_limit_w and 5 <= reading.power_w <= 1.2 * reading.power_limit_w
 
 
-def test_a_run_keeps_the_telemetry_of_each_visit(tmp_path: Path) -> None:
+def test_a_run_keeps_a_reading_of_each_block_of_the_sides_by_turns(tmp_path: Path) -> None:
     (tmp_path / "row.py").write_text(PROBLEM)
     (tmp_path / "mine.py").write_text(SOLUTION)
     code, _ = kbench_run(tmp_path / "row.py", tmp_path / "mine.py", "--quick", out=tmp_path / "r")
@@ -169,7 +169,8 @@ def test_a_run_keeps_the_telemetry_of_each_visit(tmp_path: Path) -> None:
     visits = {
         name: [(v["replicate"], v["block"], v["position"], v["side"]) for v in lines] for name, lines in found.items()
     }
-    assert visits["telemetry"] == list(dict.fromkeys(visits["samples"]))
+    by_turns = [visit for visit in dict.fromkeys(visits["samples"]) if visit[2] == visit[1] % 2]
+    assert visits["telemetry"] == by_turns and len(by_turns) == 3 * 5
     figures = {"sm_clock_mhz", "memory_clock_mhz", "power_w", "power_limit_w", "temperature_c", "reasons"}
     assert all(figures <= line.keys() for line in found["telemetry"])
     busy = [line["sm_clock_mhz"] for line in found["telemetry"] if "gpu_idle" not in line["reasons"]]

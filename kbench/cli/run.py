@@ -32,7 +32,7 @@ _PASSIVE = "OMP_WAIT_POLICY"
 @click.option("-k", "select", metavar="EXPR", help="Only pairs whose id matches, e.g. 'groupnorm and not naive'.")
 @click.option("--list", "list_only", is_flag=True, help="Show the plan and stop.")
 @click.option("--baseline", "baselines", metavar="NAMES", help="eager (always), compile, compile-max-autotune.")
-@click.option("--quick", is_flag=True, default=None, help="3 replicates of half as many blocks.")
+@click.option("--quick", is_flag=True, default=None, help="3 replicates (or --replicates), of half as many blocks.")
 @click.option(
     "--rigorous", is_flag=True, default=None,
     help="10 replicates (default: 5, and 5 more where the interval is wider than 1% to either side).",
