@@ -10,7 +10,10 @@ from torch.utils.cpp_extension import load_inline
 _CUDA = """
 __global__ void fused(const float* product, const float* bias, float* out, int columns, int count) {
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i < count) out[i] = fmaxf(product[i] + bias[i % columns], 0.0f);
+  if (i < count) {
+    const float sum = product[i] + bias[i % columns];
+    out[i] = sum < 0.0f ? 0.0f : sum;  // NaN stays NaN, as in the reference
+  }
 }
 
 torch::Tensor bias_relu(torch::Tensor product, torch::Tensor bias) {
