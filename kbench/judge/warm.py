@@ -1,4 +1,4 @@
-"""What torch asks of its first user, done before any pair is judged: imports, contexts, libraries, kernels."""
+"""What torch asks of its first user, done before any pair is judged: a context, libraries, kernels."""
 
 from __future__ import annotations
 
