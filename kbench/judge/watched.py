@@ -14,8 +14,8 @@ class Watch(TorchDispatchMode):
     """While it is entered: `names` of the operators that are called (`topk`), and their floating-point operations,
     `flops`, as far as torch has a formula: for matrix products, convolutions, attention.
 
-    It counts what torch's `FlopCounterMode` does, but for branches of `torch.cond` and Triton kernels. `FlopCounterMode`
-    would import Dynamo, which takes seconds, only to keep it from looking inside; nothing is compiled here.
+    It counts what torch's `FlopCounterMode` does, but for branches of `torch.cond` and Triton kernels. That one would
+    import Dynamo, which takes seconds, only to keep it from looking inside; nothing is compiled here.
     """
 
     supports_higher_order_operators = True
