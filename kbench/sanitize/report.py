@@ -16,6 +16,7 @@ _ACCESS = re.compile(r"(?:Invalid|Potential invalid|Uninitialized) (?P<space>__\
 _OTHER = re.compile(r"(?:Error: |Fatal: )?(?:Barrier error detected|Host API|Uninitialized \w+ memory"
                     r"|Malloc/Free [Ee]rror|Stack overflow|Illegal instruction|Invalid \w+)")  # fmt: skip
 _RACE = re.compile(r"(?P<level>Error|Warning): (?:Race reported between|Potential \w+ hazard) .*", re.IGNORECASE)
+_RACING = re.compile(r"(?:.* between |and )(?P<access>\w+) access at (?P<place>.+)")
 _AT = re.compile(r"(?:and )?(?:\w+ access )?at (?:0x[0-9a-fA-F]+ in )?(?P<place>.+)")
 _ADDRESS = re.compile(r"Address (?P<address>0x[0-9a-fA-F]+)(?: (?P<what>.*))?")
 _THREAD = re.compile(r"by thread (?P<thread>\(.*?\)) in block (?P<block>\(.*?\))")
@@ -156,13 +157,23 @@ def _finding(head: str, details: list[str]) -> Finding:
     address = next((m for line in details if (m := _ADDRESS.match(line))), None)
     thread = next((m for line in details if (m := _THREAD.match(line))), None)
     return Finding(
-        text="Race between accesses of shared memory" if race else head,
+        text=f"Race in shared memory{_racing([head, *details])}" if race else head,
         kernel=kernel,
         source=source,
         bytes=int(access["bytes"]) if access else None,
         address=" ".join(part for part in address.group("address", "what") if part) if address else "",
         thread=f"{thread['thread']} in block {thread['block']}" if thread else "",
     )
+
+
+def _racing(lines: Iterable[str]) -> str:
+    """The two accesses of a race: ` between write +0x140 (a.cu:20) and read +0xe0 (a.cu:21)`."""
+    sides = []
+    for match in filter(None, map(_RACING.match, lines)):
+        offset, source = _OFFSET.search(match["place"]), _SOURCE.search(match["place"])
+        parts = (match["access"].lower(), offset and offset.group().lstrip(":"), source and f"({source.group()})")
+        sides.append(" ".join(filter(None, parts)))
+    return f" between {' and '.join(sides)}" if sides else ""
 
 
 def _place(line: str) -> tuple[str, str]:

@@ -103,6 +103,16 @@ def test_the_place_in_every_form(text: str, kernel: str, source: str) -> None:
     assert (finding.kernel, finding.source) == (kernel, source)
 
 
+def test_a_race_names_both_accesses() -> None:
+    (finding,) = parse_report(RACECHECK).findings
+    assert str(finding) == (
+        "Race in shared memory between write +0x140 (solution.cu:20) and read +0xe0 (solution.cu:21)"
+        " in fused(float *, int) at solution.cu:20"
+    )
+    older = RACECHECK.replace(" in solution.cu:20", "").replace(" in solution.cu:21", "")
+    assert parse_report(older).findings[0].text == "Race in shared memory between write +0x140 and read +0xe0"
+
+
 def test_a_races_warnings_are_counted_apart() -> None:
     report = parse_report(RACECHECK)
     assert (report.errors, report.warnings, len(report.findings)) == (1, 1, 1)
