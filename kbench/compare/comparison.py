@@ -20,6 +20,7 @@ from kbench.store.summary import speedup_of
 
 DEFAULT_THRESHOLD = 0.05
 _LEAVE_ONE_OUT_ROWS = 100
+_FEWEST_REFERENCES = 3
 _DISAGREEMENT = 1e-3
 """Log-ratios of replicates whose mean is further than this from ln(speedup) were not written by one hand."""
 
@@ -49,6 +50,15 @@ class Comparison:
     def measured(self) -> tuple[Row, ...]:
         """The rows with a change, in order."""
         return tuple(row for row in self.rows if row.change is not None)
+
+    @property
+    def reference_drift(self) -> float | None:
+        """New over old time of the references, in the median row; None where fewer than three were timed in both runs.
+
+        Far from 1 where the machines differ, or their states, by more than the environments tell.
+        """
+        moved = [row.delta_ln_reference for row in self.rows if row.delta_ln_reference is not None]
+        return stats.exp(statistics.median(moved)) if len(moved) >= _FEWEST_REFERENCES else None
 
     def having(self, *verdicts: Change) -> tuple[Row, ...]:
         """The rows with one of these verdicts, in order."""

@@ -15,6 +15,7 @@ STRIP = "o old, n new"
 TIMES = "ref, sol ms"
 _REFERENCES_OWN = "half of the change or more is the reference's own"
 _REFERENCE_SHARE_WORTH_SAYING = 0.5
+_DRIFT_WORTH_SAYING = 1.2
 
 
 def comparison_table(comparison: Comparison) -> TextTable:
@@ -81,6 +82,12 @@ def comparison_facts(comparison: Comparison) -> list[str]:
     counts = [f"{len(comparison.having(word))} {word.replace('_', ' ')}" for word in Change if comparison.having(word)]
     legend = [LEGEND] if any(row.old_log_ratios or row.new_log_ratios for row in comparison.rows) else []
     facts = [*legend, ", ".join(counts) or "no pair in common", *notes(comparison)]
+    drift = comparison.reference_drift
+    if drift and max(drift, 1 / drift) >= _DRIFT_WORTH_SAYING and not comparison.environment:
+        facts.append(
+            f"the references take {drift:.2f} times as long as in the old run (median): as on another machine, "
+            "though both environments are told alike"
+        )
     if comparison.geometric_mean_ratio is not None:
         mean = comparison.geometric_mean_ratio
         bounded = mean.low > 0

@@ -32,6 +32,16 @@ def test_a_run_against_itself_is_the_same() -> None:
 
 
 @pytest.mark.parametrize(
+    ("factors", "drift"), [((0.5, 0.4, 0.9), 0.5), ((1.0, 1.0, 1.0), 1.0), ((0.5, 0.4), None)], ids=str
+)
+def test_how_far_the_references_moved_by_themselves(factors: tuple[float, ...], drift: float | None) -> None:
+    names = [f"softmax/v{number}" for number in range(len(factors))]
+    old = make_run([make_record(name) for name in names])
+    new = make_run([make_record(name, reference_ms=5.9 * by) for name, by in zip(names, factors, strict=True)])
+    assert compare_runs(old, new).reference_drift == (None if drift is None else pytest.approx(drift))
+
+
+@pytest.mark.parametrize(
     ("delta", "verdict"),
     [
         (-0.2, Change.REGRESSED),

@@ -75,6 +75,20 @@ def test_a_comparison_fits_120_columns_and_loses_no_figure() -> None:
     assert "…" not in shown and shown.count("-11.2% [-20.3%, -1.1%]   nn·n··n*O 26%   +3.4, +12.6%   inconclusive") == 3
 
 
+def test_references_that_all_moved_are_told_where_the_environments_say_nothing() -> None:
+    names = ("softmax/v1", "softmax/v2", "conv/v1")
+    old = [make_record(name) for name in names]
+    said = "the references take 0.40 times as long as in the old run (median): as on another machine"
+
+    def shown(reference_ms: float, environment: dict[str, object]) -> str:
+        new = make_run([make_record(name, reference_ms=reference_ms) for name in names], environment=environment)
+        return " ".join(render(terminal.comparison_view(compare_runs(make_run(old), new))).split())
+
+    assert said in shown(0.4 * 5.9, ENVIRONMENT)
+    assert "the references take" not in shown(1.1 * 5.9, ENVIRONMENT)
+    assert "the references take" not in shown(0.4 * 5.9, {**ENVIRONMENT, "key": "other", "nvcc": "13.1"})
+
+
 def test_record() -> None:
     record = make_record(
         "level1/softmax/v2", status=Status.INCORRECT, reason="values",
