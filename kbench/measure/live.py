@@ -125,7 +125,7 @@ class LiveBackend:
         self._gauge = gauge
         self._specs = {spec.name: spec for spec in specs}
         self._checks: Checks | None = None
-        self._workers = concurrent.futures.ThreadPoolExecutor()
+        self._closers = concurrent.futures.ThreadPoolExecutor()
         self._leaving: list[Future[Ending]] = []
 
     def __enter__(self) -> LiveBackend:
@@ -134,7 +134,7 @@ class LiveBackend:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._workers.shutdown()
+        self._closers.shutdown()
         if kind is None:
             self._await_gone()
 
@@ -148,11 +148,12 @@ class LiveBackend:
         specs = [self._specs[name] for name in names]
         with contextlib.ExitStack() as stack:
             links = [stack.enter_context(_hired(self._bench, spec)) for spec in specs]
-            list(self._workers.map(lambda spec, link: _construct(self._bench, spec, link), specs, links))
+            with concurrent.futures.ThreadPoolExecutor(len(specs)) as pool:  # where one fails, the others end first
+                list(pool.map(lambda spec, link: _construct(self._bench, spec, link), specs, links))
             self._await_gone()
             yield [_ready(self._bench, *each, self._question()) for each in zip(specs, links, strict=True)]
             roomy = _has_room_for_as_much(self._bench.reference.device)
-            self._leaving = [self._workers.submit(link.close) for link in links]  # a CUDA context takes 0.1 s to go
+            self._leaving = [self._closers.submit(link.close) for link in links]  # a CUDA context takes 0.1 s to go
             stack.pop_all()
             if not roomy:
                 self._await_gone()

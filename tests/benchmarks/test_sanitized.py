@@ -23,8 +23,12 @@ WARNED = Sanitized(verdict=Verdict(status=Status.CORRECT), flags=("sanitize_warn
 def _page(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, found: dict[str, Any]
 ) -> tuple[int, str]:
-    jobs = [SimpleNamespace(solution=SimpleNamespace(id=name, defect=None), skip_reason=None) for name in found]
+    jobs = [SimpleNamespace(solution=SimpleNamespace(id=name)) for name in found]
     prepared = SimpleNamespace(jobs=jobs, gpus=(1, 2))
+
+    def settled(job: Any) -> Verdict | None:
+        its = found[job.solution.id]
+        return its if isinstance(its, Verdict) and its.status is Status.SKIPPED else None
 
     def build_job(job: Any, *_: object) -> Build:
         its = found[job.solution.id]
@@ -39,6 +43,7 @@ def _page(
 
     monkeypatch.setattr(sanitized, "prepare", lambda _options: contextlib.nullcontext(prepared))
     monkeypatch.setattr(sanitized, "_staff", lambda _prepared, _stack: iter([(None, None), (None, None)]))
+    monkeypatch.setattr(sanitized, "settled", settled)
     monkeypatch.setattr(sanitized, "build_job", build_job)
     monkeypatch.setattr(sanitized, "sanitize", sanitize)
     monkeypatch.setattr("sys.argv", ["sanitized", "--work", str(tmp_path)])
@@ -63,3 +68,11 @@ def test_what_is_not_clean_is_told_and_so_are_warnings(
         "a/f: infra_error, the fork server is gone",
         "2 of 5 are clean",
     ]
+
+
+@pytest.mark.parametrize("found", [{}, {"a/b": CLEAN, "a/c": Verdict(status=Status.SKIPPED, reason="needs two GPUs")}])
+def test_what_was_not_looked_at_is_not_clean(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, found: dict[str, Any]
+) -> None:
+    code, page = _page(monkeypatch, capsys, tmp_path, found)
+    assert code == 1 and page.endswith(f"{len(found) // 2} of {len(found)} are clean\n")

@@ -15,7 +15,9 @@ from kbench.machine.telemetry import NoGauge
 from kbench.measure import live
 from kbench.measure.live import LiveBackend, SideSpec
 from kbench.measure.window import SOLUTION
+from kbench.model import Status, Verdict
 from kbench.remote.hire import Post
+from kbench.remote.link import WorkerFailed
 
 
 class _Link:
@@ -46,7 +48,13 @@ class _Link:
         self.close()
 
 
-def _backend(monkeypatch: pytest.MonkeyPatch, said: list[str], until: threading.Event | None) -> LiveBackend:
+def _backend(
+    monkeypatch: pytest.MonkeyPatch,
+    said: list[str],
+    until: threading.Event | None,
+    *,
+    sides: tuple[str, ...] = (SOLUTION,),
+) -> LiveBackend:
     names = iter(["1st", "2nd", "3rd"])
     monkeypatch.setattr(live, "hire", lambda *_args, **_kwargs: _Link(said, next(names), until))
     monkeypatch.setattr(live, "_has_room_for_as_much", lambda _device: until is not None)
@@ -55,7 +63,7 @@ def _backend(monkeypatch: pytest.MonkeyPatch, said: list[str], until: threading.
     question = SimpleNamespace(case=SimpleNamespace(state={}))
     bench: Any = SimpleNamespace(hiring=None, desk=desk, reference=reference, question=question)
     post = Post(source="", shown_path="", role="candidate", precision="fp32", log=Path("log"))
-    return LiveBackend(bench, [SideSpec(name=SOLUTION, post=post)], NoGauge())
+    return LiveBackend(bench, [SideSpec(name=side, post=post) for side in sides], NoGauge())
 
 
 def test_where_there_is_room_the_next_comes_while_the_last_goes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,6 +90,30 @@ def test_a_worker_that_will_not_go_is_an_error_of_ours(monkeypatch: pytest.Monke
     monkeypatch.setattr(_Link, "close", lambda _self: (_ for _ in ()).throw(InfraError("it stays")))
     with pytest.raises(InfraError, match="it stays"), backend, backend.staffed([SOLUTION]):
         pass
+
+
+def test_where_one_fails_to_construct_none_is_closed_while_another_still_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    backend = _backend(monkeypatch, said, None, sides=(SOLUTION, "eager"))
+    begun, closing = threading.Event(), threading.Event()
+
+    def load(link: _Link) -> None:
+        if link._name == "1st":
+            assert begun.wait(20)
+            raise WorkerFailed(Verdict(status=Status.LOAD_ERROR))
+        begun.set()
+        closing.wait(0.1)  # a close that did not wait for us would come now
+        said.append("2nd loads")
+
+    def close(link: _Link) -> None:
+        closing.set()
+        said.append(f"{link._name} is gone")
+
+    monkeypatch.setattr(_Link, "load", load)
+    monkeypatch.setattr(_Link, "close", close)
+    with pytest.raises(WorkerFailed), backend, backend.staffed([SOLUTION, "eager"]):
+        pass
+    assert said[0] == "2nd loads" and sorted(said[1:]) == ["1st is gone", "2nd is gone"]
 
 
 def test_all_are_gone_where_a_replicate_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
