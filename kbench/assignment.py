@@ -41,6 +41,9 @@ class Task:
     compile_only: bool = False
     """Compile, but never call: torch here has no CUDA to link against."""
 
+    device: str = ""
+    """Where a context is made before anything else; nowhere where empty."""
+
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary."""
         return dataclasses.asdict(self)

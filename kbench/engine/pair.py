@@ -25,7 +25,8 @@ from kbench.judge.watched import Watch
 from kbench.machine.telemetry import Gauge, NoGauge
 from kbench.measure import physics
 from kbench.measure.checks import TimedOutputWrong
-from kbench.measure.live import BaselineFailed, Bench, Disturbed, LiveBackend, SideSpec
+from kbench.measure.crew import Crew, SideSpec
+from kbench.measure.live import BaselineFailed, Bench, Disturbed, LiveBackend
 from kbench.measure.replicates import Effort, take_samples
 from kbench.measure.sampling import Budget
 from kbench.measure.spoiled import advise
@@ -115,9 +116,15 @@ def _examine(job: Job, build: Build, settings: Settings, findings: Findings) -> 
     start = time.monotonic()
     exam = settings.exams.exam(job.problem, size=job.size, device=device)
     reference, first = exam.reference, exam.first()
-    with Desk(reference, first.case, first.expected) as desk:
+    specs = [SideSpec(name=SOLUTION, post=_candidate(job, build, settings, "timing"))]
+    specs += [_baseline(name, reference, settings, job) for name in settings.baselines]
+    on_cuda = device.type == "cuda"  # elsewhere whoever comes early is in the way
+    with (
+        Desk(reference, first.case, first.expected) as desk,
+        Crew(specs, hiring=settings.hiring, descriptors=desk.descriptors, ahead=on_cuda) as crew,
+    ):
         stream = Stream(desk, device)
-        asked = _Asked(first, exam.questions())
+        asked = _Asked(first, exam.questions(), once_right=lambda: crew.expect([spec.name for spec in specs]))
         with hire(settings.hiring, _candidate(job, build, settings, "judge"), descriptors=desk.descriptors) as link:
             findings.verdict = _judge(link, stream, reference, asked, settings.seeds)
             findings.isolation = link.stop().layers
@@ -131,22 +138,25 @@ def _examine(job: Job, build: Build, settings: Settings, findings: Findings) -> 
         history = exam.depends_on_history(timed)
         del first, asked
         bench = Bench(
-            reference=reference, desk=desk, stream=stream, question=timed, hiring=settings.hiring, seeds=settings.seeds,
-            history=history,
-        )  # fmt: skip
-        _measure(job, build, settings, bench, exam, findings)
+            reference=reference, desk=desk, stream=stream, question=timed, seeds=settings.seeds, history=history
+        )
+        _measure(job, settings, bench, crew, exam, findings)
 
 
 class _Asked:
     """The questions as they are asked, of which one is kept: its state and tolerance are those of the timed calls."""
 
-    def __init__(self, first: Question, questions: Iterable[Question]) -> None:
+    def __init__(self, first: Question, questions: Iterable[Question], *, once_right: Callable[[], None]) -> None:
+        """`once_right` is called when the first is answered, and well: most that are wrong are so from the start."""
         self.timed = first
         self.decidable = first.expected.decidable
         self._questions = questions
+        self._once_right = once_right
 
     def __iter__(self) -> Iterator[Question]:
-        for question in self._questions:
+        for number, question in enumerate(self._questions):
+            if number == 1:
+                self._once_right()
             if question.case.name == _TIMED_CASE:
                 self.timed = question
                 self.decidable = self.decidable and question.expected.decidable
@@ -164,19 +174,14 @@ def _judge(
     return judge(link, stream, reference, questions, seeds)
 
 
-def _measure(
-    job: Job, build: Build, settings: Settings, bench: Bench, exam: Exam, findings: Findings
-) -> None:
-    specs = [SideSpec(name=SOLUTION, post=_candidate(job, build, settings, "timing"))]
-    specs += [_baseline(name, bench.reference, settings, job) for name in settings.baselines]
-
+def _measure(job: Job, settings: Settings, bench: Bench, crew: Crew, exam: Exam, findings: Findings) -> None:
     def progress(replicate: int, of: int) -> None:
         settings.stage(job.solution.id, f"timing {replicate + 1}/{of}")
 
     try:
-        with LiveBackend(bench, specs, settings.gauge) as backend:
+        with LiveBackend(bench, crew, settings.gauge) as backend:
             taken = take_samples(
-                backend, [spec.name for spec in specs], effort=settings.effort, progress=progress,
+                backend, list(crew.specs), effort=settings.effort, progress=progress,
                 budget=_budget(settings, bench.desk, bench.reference.device),
                 slack=CPU_SLACK if job.device is Device.CPU else CUDA_SLACK,
             )  # fmt: skip
@@ -218,6 +223,7 @@ def _candidate(job: Job, build: Build, settings: Settings, log: str) -> Post:
         log=settings.log_path(job.solution.id, log),
         libraries=build.libraries,
         environment=settings.build_environment,
+        device=_woken(job),
     )
 
 
@@ -234,8 +240,15 @@ def _baseline(name: str, reference: Reference, settings: Settings, job: Job) -> 
         overrides=reference.overrides,
         environment={"TORCHINDUCTOR_CACHE_DIR": str(cache), "TRITON_CACHE_DIR": f"{cache}/triton"} if cache else {},
         writable=cache,
+        device=_woken(job),
     )
     return SideSpec(name=name, post=post, compile_mode=mode)
+
+
+def _woken(job: Job) -> str:
+    """The device that a worker makes its context on before anything else; none where there is nothing to be made."""
+    device = torch_device(job)
+    return str(device) if device.type == "cuda" else ""
 
 
 def _budget(settings: Settings, desk: Desk, device: torch.device) -> Budget:

@@ -127,7 +127,9 @@ def settings_of(
         seeds=seeds,
         exams=Exams(seeds),
         baselines=options.baselines,
-        effort=Effort(replicates=options.replicates, most_replicates=options.most_replicates),
+        effort=Effort(
+            replicates=options.replicates, most_replicates=options.most_replicates, hurried=options.half_blocks
+        ),
         blocks=prepared.blocks,
         min_samples=options.min_samples,
         min_block_ms=options.min_block_ms,

@@ -21,24 +21,15 @@ from kbench.judge.stream import Stream
 from kbench.machine.reading import Reading
 from kbench.machine.telemetry import Gauge
 from kbench.measure.checks import Checks
+from kbench.measure.crew import Crew, SideSpec
 from kbench.measure.window import SOLUTION
 from kbench.model import Status, Timed, Verdict
-from kbench.remote.hire import Hiring, Post, hire
 from kbench.remote.link import WorkerFailed, WorkerLink
 from kbench.sandbox.client import Ending
 
 _COMPILE_TIMEOUT_S = 600.0
 _BUSY_NS = 1e6
 """An idle device does the judge a trifle in 30 us. A time slice of somebody else's kernel takes 2 ms."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SideSpec:
-    """A side before it has a process."""
-
-    name: str
-    post: Post
-    compile_mode: str | None = None
 
 
 class BaselineFailed(Exception):
@@ -62,7 +53,6 @@ class Bench:
     stream: Stream
     question: Question
     """The case whose state both sides begin with, and whose tolerance timed outputs are held to."""
-    hiring: Hiring
     seeds: SeedSource
     history: bool
     """Whether an output depends on the calls before it: the state is then set before each sample."""
@@ -118,12 +108,12 @@ def _one_thread() -> Iterator[None]:
 
 
 class LiveBackend:
-    """Hires workers for one pair. All of them are gone when it is left."""
+    """Puts workers on the bench of one pair. All that had a turn are gone when it is left."""
 
-    def __init__(self, bench: Bench, specs: Sequence[SideSpec], gauge: Gauge) -> None:
+    def __init__(self, bench: Bench, crew: Crew, gauge: Gauge) -> None:
         self._bench = bench
+        self._crew = crew
         self._gauge = gauge
-        self._specs = {spec.name: spec for spec in specs}
         self._checks: Checks | None = None
         self._closers = concurrent.futures.ThreadPoolExecutor()
         self._leaving: list[Future[Ending]] = []
@@ -139,20 +129,23 @@ class LiveBackend:
             self._await_gone()
 
     @contextlib.contextmanager
-    def staffed(self, names: Sequence[str]) -> Iterator[list[LiveSide]]:
+    def staffed(self, names: Sequence[str], *, then: Sequence[str] = ()) -> Iterator[list[LiveSide]]:
         """All are hired in order, and then construct their modules at once, each on cores that have nothing else to do.
 
-        Those of the replicate before may still be going meanwhile, where the device has room for both.
-        Raises WorkerFailed for the solution's own faults, BaselineFailed for ours.
+        Those of the replicate before may still be going meanwhile, where the device has room for both, and those of the
+        next (`then`) are hired ahead. Raises WorkerFailed for the solution's own faults, BaselineFailed for ours.
         """
-        specs = [self._specs[name] for name in names]
+        specs = [self._crew.specs[name] for name in names]
         with contextlib.ExitStack() as stack:
-            links = [stack.enter_context(_hired(self._bench, spec)) for spec in specs]
+            links = [stack.enter_context(link) for link in self._crew.hire(names)]
             with concurrent.futures.ThreadPoolExecutor(len(specs)) as pool:  # where one fails, the others end first
                 list(pool.map(lambda spec, link: _construct(self._bench, spec, link), specs, links))
             self._await_gone()
-            yield [_ready(self._bench, *each, self._question()) for each in zip(specs, links, strict=True)]
+            sides = [_ready(self._bench, *each, self._question()) for each in zip(specs, links, strict=True)]
             roomy = _has_room_for_as_much(self._bench.reference.device)
+            if then and roomy:
+                self._crew.expect(then)
+            yield sides
             self._leaving = [self._closers.submit(link.close) for link in links]  # a CUDA context takes 0.1 s to go
             stack.pop_all()
             if not roomy:
@@ -210,11 +203,6 @@ def _has_room_for_as_much(device: torch.device) -> bool:
         return False
     free, total = torch.cuda.mem_get_info(device)
     return free > total - free
-
-
-def _hired(bench: Bench, spec: SideSpec) -> WorkerLink:
-    load_s = _COMPILE_TIMEOUT_S if spec.compile_mode else None
-    return hire(bench.hiring, spec.post, descriptors=bench.desk.descriptors, load_s=load_s)
 
 
 def _construct(bench: Bench, spec: SideSpec, link: WorkerLink) -> None:

@@ -49,6 +49,8 @@ class Post:
     """The same, compiled, by the flags that they were compiled with."""
     compile_only: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    device: str = ""
+    """What it will compute on, where that has to be woken."""
     writable: Path | None = None
     """A further folder the worker shares with others of its kind (a compile cache); theirs is one user."""
 
@@ -74,6 +76,7 @@ def hire(hiring: Hiring, post: Post, *, descriptors: Sequence[int] = (), load_s:
         headers=str(post.headers or ""),
         precompiled={flags: str(folder) for flags, folder in post.precompiled.items()},
         compile_only=post.compile_only,
+        device=post.device,
     )
     ours, theirs = socket.socketpair()
     with theirs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import socket
@@ -27,15 +28,27 @@ def serve(task: dict[str, Any], descriptors: Sequence[int]) -> None:
     """Target of the fork server. `descriptors[0]` is the protocol's socket, the others are host arenas."""
     assigned = Task(**task)
     os.environ.update(assigned.environment)
-    channel = protocol.Channel(socket.socket(fileno=descriptors[0]), bytes.fromhex(assigned.nonce))
     worker = _Worker(assigned, descriptors[1:])
-    while True:
-        try:
-            request = channel.receive(max_payload=_MAX_REQUEST_BYTES, timeout_s=None)
-        except protocol.PeerGone:
-            return
-        kind, payload = worker.answer(request)
-        channel.send(kind, request.sequence, payload)
+    if assigned.device:
+        _wake(assigned.device)
+    with socket.socket(fileno=descriptors[0]) as connection:
+        channel = protocol.Channel(connection, bytes.fromhex(assigned.nonce))
+        while True:
+            try:
+                request = channel.receive(max_payload=_MAX_REQUEST_BYTES, timeout_s=None)
+            except protocol.PeerGone:
+                return
+            kind, payload = worker.answer(request)
+            channel.send(kind, request.sequence, payload)
+
+
+def _wake(device: str) -> None:
+    """Make the context now: before our turn, and before a file is imported, so that it finds all workers alike."""
+    import torch
+
+    with contextlib.suppress(Exception):  # who constructs there will meet it again, and be answered
+        torch.cuda.set_device(device)
+        torch.cuda.synchronize()
 
 
 class _Worker:

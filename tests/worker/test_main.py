@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from kbench import protocol
 from kbench.assignment import Task
 from kbench.protocol import Failure, Frame, Kind
 from kbench.worker.extensions import BuildFailed
-from kbench.worker.main import _Worker
+from kbench.worker.main import _Worker, serve
 from worker.worker_factory import Memory
 
 X = torch.arange(6.0).view(2, 3)
@@ -195,3 +196,35 @@ def test_a_reference_runs_with_the_constants_of_its_size(tmp_path: Path, memory:
     for kind in (Kind.LOAD, Kind.CONSTRUCT, Kind.SAMPLE):
         worker.ask(kind)
     assert torch.equal(memory.output(), X + 5)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_device_is_woken_before_the_first_request_and_whatever_comes_of_it_is_met_later(
+    monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    said: list[str] = []
+
+    def set_device(device: str) -> None:
+        said.append(f"woken: {device}")
+        if fails:
+            raise RuntimeError("no such device")
+
+    def answer(_worker: object, request: Frame) -> tuple[Kind, bytes]:
+        said.append(request.kind.name)
+        return Kind.DONE, b""
+
+    monkeypatch.setattr(torch.cuda, "set_device", set_device)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: said.append("ready"))
+    monkeypatch.setattr(_Worker, "answer", answer)
+    ours, theirs = socket.socketpair()
+    with ours:
+        judge = protocol.Channel(ours, bytes(protocol.NONCE_BYTES))
+        judge.send(Kind.LOAD, 1, b"")
+        ours.shutdown(socket.SHUT_WR)
+        task = Task(
+            role="candidate", path="", shown_path="", class_name="ModelNew", nonce="00" * protocol.NONCE_BYTES,
+            threads=1, precision="fp32", device="cuda:0",
+        )  # fmt: skip
+        serve(task.to_json(), [theirs.detach()])
+        assert judge.receive(max_payload=0, timeout_s=5).kind is Kind.DONE
+    assert said == ["woken: cuda:0", *([] if fails else ["ready"]), "LOAD"]
