@@ -87,6 +87,25 @@ def test_a_torn_record_is_judged_again(finished: tuple[Project, int, CliProcess]
     assert records.read_bytes().startswith(whole[: whole.index(b"\n") + 1])
 
 
+def test_what_is_resumed_elsewhere_says_so(finished: tuple[Project, int, CliProcess], tmp_path: Path) -> None:
+    project, _, _ = finished
+    run = tmp_path / "elsewhere"
+    subprocess.run(["cp", "-a", project.root / "out", run], check=True)
+    header = yaml.safe_load((run / "run.yaml").read_text())
+    here = header["environment"]["key"]
+    header["environment"] |= {"key": "elsewhere", "compiler": "another"}
+    (run / "run.yaml").write_text(yaml.safe_dump(header))
+    first, second = read_records(run)
+    (run / "records.jsonl").write_text(json.dumps(first | {"environment_key": "elsewhere"}) + "\n")
+    code, process = project.run("run", "--resume", "--out", run)
+    assert code == 1, process.stderr
+    assert f"begun in another environment: its new records carry the key of this one, {here}" in process.stderr
+    assert [r["environment_key"] for r in read_records(run)] == ["elsewhere", here] and second["solution"] == "b"
+    assert "1 of 2 in another environment" in (run / "speedups.md").read_text()
+    later = yaml.safe_load((run / "run.yaml").read_text())["later_environments"]
+    assert [each["key"] for each in later] == [here] and later[0]["compiler"] != "another"
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [

@@ -17,7 +17,7 @@ from kbench.engine.lock import timing_lock
 from kbench.engine.pipeline import build_all, run_jobs, settle_early
 from kbench.engine.prepare import Prepared
 from kbench.engine.staff import settings_of, staffed
-from kbench.errors import UsageError
+from kbench.errors import KbenchError, UsageError
 from kbench.machine.cores import by_place, share_out
 from kbench.machine.environment import describe
 from kbench.model import Job
@@ -49,7 +49,8 @@ def open_store(prepared: Prepared, *, path: Path, started: str) -> RunStore:
                     f"the run was begun with {name} {store.options[name]!r}, not {current[name]!r}",
                     where=str(path), hint="without that flag it goes on as it was begun",
                 )  # fmt: skip
-    except UsageError:
+        store.go_on_in(describe(prepared.inventory, gpu=prepared.gpu))
+    except KbenchError:
         store.close()
         raise
     return store
@@ -68,8 +69,12 @@ def execute(prepared: Prepared, store: RunStore, listener: Listener) -> None:
             store.save_problem_source(job.problem.id, job.problem.path)
             if job.problem.sidecar is not None:
                 store.save_sidecar(job.problem.id, job.problem.sidecar)
-        key = str(store.environment.get("key", ""))
-        jobs = settle_early(prepared.jobs, store=store, environment_key=key, listener=listener)
+        if store.environment_key != store.environment.get("key"):
+            listener.note(
+                "the run was begun in another environment: its new records carry the key of this one, "
+                f"{store.environment_key}"
+            )
+        jobs = settle_early(prepared.jobs, store=store, environment_key=store.environment_key, listener=listener)
         if jobs and prepared.gpus:
             _execute_beside(jobs, prepared, store, listener)
         elif jobs:
@@ -80,7 +85,7 @@ def execute(prepared: Prepared, store: RunStore, listener: Listener) -> None:
 
 def _execute_here(jobs: Sequence[Job], prepared: Prepared, store: RunStore, listener: Listener) -> None:
     """On the CPU: all builds first, then one pair after another in this process, which has the machine to itself."""
-    key, options = str(store.environment.get("key", "")), prepared.options
+    key, options = store.environment_key, prepared.options
     with (
         timing_lock(None, folder=options.lock_dir, waiting=listener.note),
         staffed(prepared, listener, also_hidden=[store.path]) as (hiring, room),
@@ -98,7 +103,7 @@ def _execute_here(jobs: Sequence[Job], prepared: Prepared, store: RunStore, list
 
 def _execute_beside(jobs: Sequence[Job], prepared: Prepared, store: RunStore, listener: Listener) -> None:
     """On CUDA: a judge for each GPU, on cores of its own where there are enough, and the builds on the others."""
-    key, options = str(store.environment.get("key", "")), prepared.options
+    key, options = store.environment_key, prepared.options
     cores = os.sched_getaffinity(0)
     shares = share_out(by_place(cores), lanes=len(prepared.gpus))
     os.sched_setaffinity(0, shares.builds)

@@ -53,6 +53,7 @@ def run_json(run: LoadedRun) -> str:
             "path": str(run.path),
             "options": run.options,
             "environment": run.environment,
+            "later_environments": run.later_environments,
             "geometric_mean": mean_speedup(run.records),
             "fast_p": _fast_p(run.records),
             "records": [record.to_json() for record in run.records.values()],

@@ -35,6 +35,10 @@ def run_markdown(run: LoadedRun) -> str:
     environment = environment_line(run.environment)
     if environment:
         parts.append(environment)
+    for later in run.later_environments:
+        made = sum(record.environment_key == later.get("key") for record in records)
+        if made:
+            parts.append(f"{made} of {len(records)} in another environment: {environment_line(later)}")
     parts.append(table(tables.run_table(records)))
     parts += [escape(line) for line in tables.flagged(records)]
     parts.append(escape(tables.run_totals(run.records)))

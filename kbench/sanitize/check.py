@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -28,6 +29,11 @@ _SMALL = "small"
 _TIMEOUT_S = 900.0
 """A kernel runs 10 to 100 times slower under racecheck."""
 _DONE = "done"
+_HAND_OVER = re.compile(r"\bbar(?:rier)?(?:\.cta)?\.arrive\b")
+_HAND_OVER_HINT = (
+    "; hint: racecheck takes memory that is handed over by bar.arrive and bar.sync for a race where there is none too, "
+    "and does not when an mbarrier gives it back (docs/trust.md)"
+)
 _MAX_OUTCOME_BYTES = 1 << 20
 _MAX_REPORT_BYTES = 4 << 20
 """More than a confined process may write into its log."""
@@ -110,9 +116,9 @@ def conclude(check: Check, ran: Ran, *, source: str) -> Sanitized:
         where = {"finding": first.text, **{k: v for k, v in vars(first).items() if k != "text"}}
         evidence = {"tool": check.tool, "errors": report.errors, **where}
         more = f" ({report.errors} errors in all)" if report.errors > 1 else ""
-        verdict = Verdict(
-            status=Status.INCORRECT, reason=check.reason, message=f"{check.tool}: {first}{more}", evidence=evidence
-        )
+        hint = _HAND_OVER_HINT if check.tool == "racecheck" and _HAND_OVER.search(source) else ""
+        message = f"{check.tool}: {first}{more}{hint}"
+        verdict = Verdict(status=Status.INCORRECT, reason=check.reason, message=message, evidence=evidence)
         return Sanitized(verdict=verdict, flags=flags)
     if not report.complete:
         return _failed(check.tool, f"{report.errors} errors, of which {len(report.findings)} were printed", flags=flags)

@@ -20,6 +20,9 @@ RECORDS_FILE = "records.jsonl"
 SAMPLES_FILE = "samples.jsonl"
 TELEMETRY_FILE = "telemetry.jsonl"
 
+LATER_ENVIRONMENTS = "later_environments"
+"""In a run's description: those in which it was resumed."""
+
 Key = tuple[str, str]
 """(problem id, solution name)"""
 
@@ -42,7 +45,9 @@ class LoadedRun:
     """In the order they were written; of two with one key, the first."""
     options: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
-    """Empty where a bare `records.jsonl` was read."""
+    """In which it was begun. Empty where a bare `records.jsonl` was read."""
+    later_environments: tuple[Mapping[str, Any], ...] = ()
+    """In which it was resumed; a record's `environment_key` says which one it was made in."""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -87,7 +92,8 @@ def load_run(path: Path) -> LoadedRun:
         )  # fmt: skip
     return LoadedRun(
         path=path, records=records, options=header.get("options", {}),
-        environment=header.get("environment", {}), warnings=tuple(warnings),
+        environment=header.get("environment", {}), later_environments=tuple(header.get(LATER_ENVIRONMENTS, ())),
+        warnings=tuple(warnings),
     )  # fmt: skip
 
 
@@ -188,7 +194,10 @@ def _is_finite(value: object) -> bool:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The content of a `run.yaml`, with `options` and `environment` as mappings. Raises StoreError."""
+    """The content of a `run.yaml`: `options` and `environment` are mappings, `later_environments` a list of them.
+
+    Raises StoreError.
+    """
     import yaml
 
     try:
@@ -206,6 +215,9 @@ def read_header(path: Path) -> dict[str, Any]:
     for name in ("options", "environment"):
         if not isinstance(header.setdefault(name, {}), dict):
             raise _damaged(path, f"{name!r} is not a mapping")
+    later = header.setdefault(LATER_ENVIRONMENTS, [])
+    if not isinstance(later, list) or not all(isinstance(each, dict) for each in later):
+        raise _damaged(path, f"{LATER_ENVIRONMENTS!r} is not a list of mappings")
     return header
 
 

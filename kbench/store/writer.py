@@ -29,6 +29,7 @@ from kbench.model import SCHEMA_VERSION, Record, Sample
 from kbench.store.jsonl import Appender, cannot_write, encode_line, plain, read_lines, write_all, write_atomically
 from kbench.store.repair import drop_orphans, drop_unfinished, mend_end
 from kbench.store.runs import (
+    LATER_ENVIRONMENTS,
     RECORDS_FILE,
     RUN_FILE,
     SAMPLES_FILE,
@@ -55,6 +56,9 @@ class RunStore:
         self.path = path
         self.options: Mapping[str, Any] = header["options"]
         self.environment: Mapping[str, Any] = header["environment"]
+        self.environment_key = str(self.environment.get("key", ""))
+        """Of the machine that records are made on now."""
+        self._header = header
         self.records = records
         """In the order they ended."""
         self._lock, self._owner = lock, os.getpid()
@@ -88,7 +92,7 @@ class RunStore:
             drop_unfinished(path)
             header = {
                 "schema_version": SCHEMA_VERSION, "kbench": kbench.__version__,
-                "options": plain(options), "environment": plain(environment),
+                "options": plain(options), "environment": plain(environment), LATER_ENVIRONMENTS: [],
             }  # fmt: skip
             write_atomically(path / RUN_FILE, _to_yaml(header))
             return cls(path, lock, header, {})
@@ -125,6 +129,17 @@ class RunStore:
         except BaseException:
             os.close(lock)
             raise
+
+    def go_on_in(self, environment: Mapping[str, Any]) -> None:
+        """Records are made in this environment from now on. One that is new to the run is added to its description.
+
+        Raises StoreError.
+        """
+        self.environment_key = str(environment["key"])
+        later = self._header[LATER_ENVIRONMENTS]
+        if self.environment_key not in [each.get("key") for each in (self.environment, *later)]:
+            self._header = {**self._header, LATER_ENVIRONMENTS: [*later, plain(environment)]}
+            write_atomically(self.path / RUN_FILE, _to_yaml(self._header))
 
     def append(
         self, record: Record, samples: Sequence[Sample] = (), readings: Sequence[PlacedReading] = ()
@@ -182,7 +197,10 @@ class RunStore:
         from kbench.report.csv import run_csv
         from kbench.report.markdown import run_markdown
 
-        run = LoadedRun(path=self.path, records=self.records, options=self.options, environment=self.environment)
+        run = LoadedRun(
+            path=self.path, records=self.records, options=self.options, environment=self.environment,
+            later_environments=tuple(self._header[LATER_ENVIRONMENTS]),
+        )  # fmt: skip
         table, page = self.path / "speedups.csv", self.path / "speedups.md"
         write_atomically(table, run_csv(run).encode())
         write_atomically(page, run_markdown(run).encode())

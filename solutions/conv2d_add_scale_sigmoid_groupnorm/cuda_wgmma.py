@@ -62,6 +62,12 @@ struct Shared {
   float stage[kChannels * kStagePitch];      // a holder's results on their way out
   double2 rows[kHolders][4][16];             // sum and sum of squares, of a row of a channel
   double2 norm[kHolders][kChannels];         // a channel's slope and offset
+  // Between the producer and a holder: its tile is full, is empty again; from holder to holder: the stage is free.
+  // The team's n-th image has phase n / kHolders of its holder's `full` and `empty`, and (n - 1) / kHolders of
+  // `stage_free`, which the first image does not need. Parity tells phases apart, and nobody arrives twice in one: the
+  // producer fills a holder's next tile only after it has awaited `empty` of the last, at which the holder arrives once
+  // it has awaited `full`; and a holder gets the stage again only after it has given it to the next.
+  uint64_t full[kHolders], empty[kHolders], stage_free[kHolders];
   float slope[kChannels], base[kChannels], undo[kChannels], gamma[kChannels], beta[kChannels];
   float unscale[kTiles];                     // 0: plain arithmetic has to do
   uint32_t most[2][4];
@@ -90,14 +96,28 @@ __device__ __forceinline__ uint32_t shared_address(const void* p) {
 __device__ __forceinline__ void wait_at(int barrier, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
-__device__ __forceinline__ void pass_by(int barrier, int threads) {
-  asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+__device__ __forceinline__ int own_barrier(int group) { return 1 + group; }
+
+// Hand-overs between groups, of shared memory or of leave to write it: all threads of the side that gives arrive, each
+// once a phase, and the other side awaits the phase. Phases count from 0, and are known by their parity.
+__device__ __forceinline__ void set_up(uint64_t& gate, int threads) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(&gate)), "r"(threads) : "memory");
 }
-// Between the producer and a holder: its tile is full, is empty again; from holder to holder: the stage is free.
-__device__ __forceinline__ int full_barrier(int holder) { return 1 + holder; }
-__device__ __forceinline__ int empty_barrier(int holder) { return 1 + kHolders + holder; }
-__device__ __forceinline__ int stage_barrier(int holder) { return 1 + 2 * kHolders + holder; }
-__device__ __forceinline__ int own_barrier(int group) { return 1 + 3 * kHolders + group; }
+__device__ __forceinline__ void arrive_at(uint64_t& gate) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(&gate)) : "memory");
+}
+__device__ __forceinline__ void await(uint64_t& gate, int phase) {
+  const uint32_t address = shared_address(&gate), parity = phase & 1;
+  uint32_t over;
+  do {
+    asm volatile(
+        "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}\n"
+        : "=r"(over)
+        : "r"(address), "r"(parity)
+        : "memory");
+  } while (!over);
+  __syncwarp();  // bar.sync and wgmma are for whole warps
+}
 
 // What threads wrote to shared memory is seen by wgmma and by bulk copies.
 __device__ __forceinline__ void publish() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
@@ -288,7 +308,7 @@ __device__ __forceinline__ void produce(Shared& shared, const Work& w, const Geo
   for (int n = 0; n < count; ++n) {
     unsigned char* tile = shared.tiles[n % kTiles];
     cp_async_wait_but_one();
-    if (n >= kTiles) wait_at(empty_barrier((n - kTiles) % kHolders), 2 * kGroup);
+    if (n >= kTiles) await(shared.empty[(n - kTiles) % kHolders], (n - kTiles) / kHolders);
     const uint32_t mine = __reduce_max_sync(
         0xffffffffu, convert(shared, g, n % 2, tile, __uint_as_float((127 + kUsual) << 23)));
     if (threadIdx.x % 32 == 0) shared.most[n % 2][warp] = mine;
@@ -305,7 +325,7 @@ __device__ __forceinline__ void produce(Shared& shared, const Work& w, const Geo
     }
     if (threadIdx.x % kGroup == 0) shared.unscale[n % kTiles] = unscale;
     publish();
-    pass_by(full_barrier(n % kHolders), 2 * kGroup);
+    arrive_at(shared.full[n % kHolders]);
     if (n + 2 < count) fetch(shared, w, g, team + (n + 2) * g.teams, first_row, n % 2);
     cp_async_commit();
   }
@@ -436,7 +456,8 @@ __device__ __forceinline__ void agree(const Shared& shared, const double2 (&rows
 // Holder h has every kHolders-th image of its team, from the h-th on.
 __device__ __forceinline__ void hold(Shared& shared, const Work& w, const Geometry& g, int team, int member,
                                      bool weights_split) {
-  const int holder = threadIdx.x / kGroup, warp = threadIdx.x % kGroup / 32, lane = threadIdx.x % 32;
+  const int holder = __shfl_sync(0xffffffffu, threadIdx.x / kGroup, 0);  // so that the compiler knows it uniform
+  const int warp = threadIdx.x % kGroup / 32, lane = threadIdx.x % 32;
   const int count = (g.images - team + g.teams - 1) / g.teams;
   const int row = member * kRows + warp / 2, channel = warp % 2 * 16 + lane / 4;
   const bool both = member * kRows + 1 < g.rows;
@@ -445,14 +466,14 @@ __device__ __forceinline__ void hold(Shared& shared, const Work& w, const Geomet
 #pragma unroll 1
   for (int n = holder; n < count; n += kHolders) {
     const int image = team + n * g.teams;
-    wait_at(full_barrier(holder), 2 * kGroup);
+    await(shared.full[holder], n / kHolders);
     const float unscale = shared.unscale[n % kTiles];
     const bool plain = !weights_split || unscale == 0;
     // The next holder gets the stage when the copies from it have been read: by now, or while this one convolves.
     const auto give_stage = [&] {
       if (!staged) return;
       bulk_wait_read();
-      pass_by(stage_barrier((holder + 1) % kHolders), 2 * kGroup);
+      arrive_at(shared.stage_free[(holder + 1) % kHolders]);
     };
     // d[4 j + 2 h + i] is channel + 8 h at column 8 j + 2 (lane % 4) + i.
     float shift[2];
@@ -483,7 +504,7 @@ __device__ __forceinline__ void hold(Shared& shared, const Work& w, const Geomet
       if (plain) {
         give_stage();
         convolve_plainly(d, w, g, image, row, channel);
-        if (n + kTiles < count) pass_by(empty_barrier(holder), 2 * kGroup);
+        if (n + kTiles < count) arrive_at(shared.empty[holder]);
         gate_half(0);
         gate_half(1);
       } else {
@@ -492,7 +513,7 @@ __device__ __forceinline__ void hold(Shared& shared, const Work& w, const Geomet
         await_left(d);
         gate_half(0);
         await_right(d);
-        if (n + kTiles < count) pass_by(empty_barrier(holder), 2 * kGroup);
+        if (n + kTiles < count) arrive_at(shared.empty[holder]);
         gate_half(1);
       }
 #pragma unroll
@@ -521,7 +542,7 @@ __device__ __forceinline__ void hold(Shared& shared, const Work& w, const Geomet
       offset[h] = static_cast<float>(shift[h] * norm.x + norm.y);
     }
 
-    if (n > 0) wait_at(stage_barrier(holder), 2 * kGroup);
+    if (n > 0) await(shared.stage_free[holder], (n - 1) / kHolders);
     if (row < g.rows) {
       float* to = shared.stage + channel * kStagePitch + warp / 2 * g.cols + lane % 4 * 2;
       const int left = g.cols - lane % 4 * 2;
@@ -566,7 +587,7 @@ __device__ __forceinline__ void hold(Shared& shared, const Work& w, const Geomet
   }
   if (staged) {
     bulk_wait_read();
-    pass_by(stage_barrier((holder + 1) % kHolders), 2 * kGroup);
+    arrive_at(shared.stage_free[(holder + 1) % kHolders]);
   }
   bulk_wait();
 }
@@ -577,6 +598,13 @@ __global__ void __launch_bounds__(kThreads, 1) everything(const Work w, const Ge
   extern __shared__ __align__(128) unsigned char memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
   const int team = blockIdx.x / g.members, member = blockIdx.x % g.members;
+  if (threadIdx.x == 0) {
+    for (int h = 0; h < kHolders; ++h) {
+      set_up(shared.full[h], kGroup);
+      set_up(shared.empty[h], kGroup);
+      set_up(shared.stage_free[h], kGroup);
+    }
+  }
   if (threadIdx.x < kChannels) {
     const int c = threadIdx.x;
     // sigmoid((conv + conv_bias + bias) * scale) is 1 / (1 + 2^(conv * slope + base)).

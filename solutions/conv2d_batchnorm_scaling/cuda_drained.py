@@ -110,19 +110,43 @@ struct Pair {
   bool continued, more;  // whether the rows before or after of the plane come before or after, too
 };
 
+__device__ __forceinline__ uint32_t shared_address(const void* p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+
 __device__ __forceinline__ void wait_at(int barrier, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
-__device__ __forceinline__ void pass_by(int barrier, int threads) {
-  asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+constexpr int kProducers = 1, kAllConsumers = 2;  // named barriers
+
+// Hand-overs between groups, of shared memory or of leave to write it: all threads of the side that gives arrive, each
+// once a phase, and the other side awaits the phase. Phases count from 0, and are known by their parity.
+__device__ __forceinline__ void set_up(uint64_t& gate, int threads) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(&gate)), "r"(threads) : "memory");
 }
-// Named barriers. Stage k is full for a consumer, or free again.
-__device__ __forceinline__ int full(int k, int consumer) { return 1 + 2 * k + consumer; }
-__device__ __forceinline__ int free_again(int k) { return 5 + k; }
-constexpr int kProducers = 7, kAllConsumers = 8;
-// Outputs are complete in part j of shared memory; have left it.
-__device__ __forceinline__ int complete(int j) { return 9 + j; }
-__device__ __forceinline__ int gone(int j) { return 9 + kStores + j; }
+__device__ __forceinline__ void arrive_at(uint64_t& gate) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(&gate)) : "memory");
+}
+__device__ __forceinline__ void await(uint64_t& gate, int phase) {
+  const uint32_t address = shared_address(&gate), parity = phase & 1;
+  uint32_t over;
+  do {
+    asm volatile(
+        "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}\n"
+        : "=r"(over)
+        : "r"(address), "r"(parity)
+        : "memory");
+  } while (!over);
+  __syncwarp();  // bar.sync and wgmma are for whole warps
+}
+
+// Stage k is full, or free again; outputs are complete in part j of shared memory, or have left it. A block's i-th unit
+// uses stage i % 2 in phase i / 2, a turn's rows use part turn % kStores in phase turn / kStores. Parity tells phases
+// apart, and nobody arrives twice in one: a stage or part is filled anew only by threads that have awaited that all who
+// use it are done with it, which these say only after they have awaited that it was full or complete.
+struct Gates {
+  uint64_t full[2], free_again[2], complete[kStores], gone[kStores];
+};
 constexpr int kWriters = kConsumers * kGroup;  // threads that fill a part: both consumers, each a row of two
 
 // 64 channels times 128 pixels, over two taps: d (+)= a times the pixels that the descriptor names.
@@ -409,14 +433,14 @@ __device__ __forceinline__ uint32_t fill(const Work& w, const Shape& s, const Pl
 
 // Keeps both stages filled. Where the factor is too large or too small for a unit, it is filled once more. `undo` is 0
 // for a unit that is to be done in plain fp32.
-__device__ void produce(const Work& w, const Shape& s, const Share& units, unsigned char* stages, float* undo,
-                        uint32_t* shared_most) {
+__device__ void produce(const Work& w, const Shape& s, const Share& units, unsigned char* stages, Gates& gates,
+                        float* undo, uint32_t* shared_most) {
   const int tid = threadIdx.x % kGroup;
   int e = 11;  // numbers below 1 come below 2^11, and often need no other factor
   if (units.count > 0) fetch(w, s, Place<false>(units[0], s));
   for (int i = 0; i < units.count; ++i) {
     const int k = i % 2;
-    if (i >= 2) wait_at(free_again(k), kThreads<false>);
+    if (i >= 2) await(gates.free_again[k], i / 2 - 1);
     const Place<false> at(units[i], s);
     unsigned char* stage = stages + k * 2 * kPart<false>;
     if (i + 1 < units.count) fetch(w, s, Place<false>(units[i + 1], s));
@@ -435,7 +459,7 @@ __device__ void produce(const Work& w, const Shape& s, const Share& units, unsig
     } while (again);
     if (tid == 0) undo[k] = sane(most) ? power_of_two(-e) : 0.f;
     publish();
-    for (int c = 0; c < kConsumers; ++c) pass_by(full(k, c), 2 * kGroup);
+    arrive_at(gates.full[k]);
   }
 }
 
@@ -443,8 +467,8 @@ __device__ void produce(const Work& w, const Shape& s, const Share& units, unsig
 // is right at once. Units are handed out by tickets: some multiprocessors get more of the memory's time than others.
 // `todo` is the stage's unit, -1 after the last. When writing, units come in reverse: what was read last when gathering
 // moments may still be in L2.
-__device__ void produce_ahead(const Work& w, const Shape& s, unsigned char* stages, float* undo, uint32_t* shared_most,
-                              int* todo, int* following) {
+__device__ void produce_ahead(const Work& w, const Shape& s, unsigned char* stages, Gates& gates, float* undo,
+                              uint32_t* shared_most, int* todo, int* following) {
   const int tid = threadIdx.x - kConsumers * kGroup, units = s.units<true>();
   unsigned* tickets = w.tickets + blockIdx.y;
   int e = 11;  // numbers below 1 come below 2^11, and often need no other factor
@@ -453,9 +477,9 @@ __device__ void produce_ahead(const Work& w, const Shape& s, unsigned char* stag
   for (int i = 0;; ++i) {
     const int k = i % 2;
     if (unit >= units) {
-      if (i >= 2) wait_at(free_again(k), kConsumers * kGroup + kLoaders);
+      if (i >= 2) await(gates.free_again[k], i / 2 - 1);
       if (tid == 0) todo[k] = -1;
-      for (int c = 0; c < kConsumers; ++c) pass_by(full(k, c), kGroup + kLoaders);
+      arrive_at(gates.full[k]);
       return;
     }
     int next;
@@ -478,14 +502,14 @@ __device__ void produce_ahead(const Work& w, const Shape& s, unsigned char* stag
     for (int j = 0; j < kLoaders / 32; ++j) most = max(most, all_most[j]);
     const int scaled = exponent(most) + e;
     if (most != 0 && sane(most) && (scaled < 8 || scaled > 14)) e = kLargest - exponent(most);
-    if (i >= 2) wait_at(free_again(k), kConsumers * kGroup + kLoaders);
+    if (i >= 2) await(gates.free_again[k], i / 2 - 1);
     pixels.put<true>(stages + k * 2 * kPart<true>, tid, power_of_two(e));
     if (tid == 0) {
       undo[k] = sane(most) ? power_of_two(-e) : 0.f;
       todo[k] = units - 1 - unit;
     }
     publish();
-    for (int c = 0; c < kConsumers; ++c) pass_by(full(k, c), kGroup + kLoaders);
+    arrive_at(gates.full[k]);
     unit = after;
   }
 }
@@ -635,7 +659,7 @@ __device__ __forceinline__ float* part_of(unsigned char* stages, int j) {
 
 // By four warps: each stores 16 channels of every two rows, out of the parts of shared memory by turns. Eight lanes
 // store a line of 128 bytes, four channels at once. What does not fill a line waits in registers for the next rows.
-__device__ void store(const Work& w, const Shape& s, unsigned char* stages, const Pair* pairs, int warp) {
+__device__ void store(const Work& w, const Shape& s, unsigned char* stages, Gates& gates, const Pair* pairs, int warp) {
   constexpr int kLines = 2 * kCols * 4 / 128 + 1;
   const int64_t plane = static_cast<int64_t>(s.rows) * s.cols;
   const int lane = threadIdx.x % 32;
@@ -643,9 +667,9 @@ __device__ void store(const Work& w, const Shape& s, unsigned char* stages, cons
 #pragma unroll 1
   for (int turn = 0;; ++turn) {
     const int j = turn % kStores;
-    wait_at(complete(j), kWriters + kStorers);
+    await(gates.complete[j], turn / kStores);
     // Of the two rows before all is read.
-    if (turn > 0) pass_by(gone((turn - 1) % kStores), kWriters + kStorers);
+    if (turn > 0) arrive_at(gates.gone[(turn - 1) % kStores]);
     const Pair pair = pairs[j];
     if (pair.count == 0) break;
     if (s.joined) {
@@ -699,7 +723,8 @@ __device__ __forceinline__ void put_row(const float (&d)[64], const float (&gain
 
 template <bool kWrite>
 __device__ void consume(const Work& w, const Shape& s, const Norm& norm, const Share& units, unsigned char* stages,
-                        const float* undo, const int* todo, Pair* pairs, Line* lines, int* unsound, Sums* shared) {
+                        Gates& gates, const float* undo, const int* todo, Pair* pairs, Line* lines, int* unsound,
+                        Sums* shared) {
   const int group = threadIdx.x / kGroup, warp = threadIdx.x % kGroup / 32, lane = threadIdx.x % 32;
   const int g = channel_of(lane / 4), t = lane % 4, own = warp * 16 + g, channel = blockIdx.y * kOut + own;
   const float* own_weight = w.weight + static_cast<int64_t>(channel) * kIn * kTaps;
@@ -718,15 +743,15 @@ __device__ void consume(const Work& w, const Shape& s, const Norm& norm, const S
   Sums totals[2] = {};
   for (int i = 0; kWrite || i < units.count; ++i) {
     const int k = i % 2;
-    wait_at(full(k, group), kGroup + kProduce<kWrite>);
+    await(gates.full[k], i / 2);
     const int unit = kWrite ? todo[k] : units[i];
     if (unit < 0) break;
-    if (kWrite && i > 0) pass_by(free_again(1 - k), kConsumers * kGroup + kProduce<kWrite>);
+    if (kWrite && i > 0) arrive_at(gates.free_again[1 - k]);
     const Place<kWrite> at(unit, s);
     const int height = min(kRows<kWrite>, s.rows - at.row), limit = s.cols - at.col;
     const bool plain = !sound || undo[k] == 0;
     const float back = undo[k];
-    const uint32_t base = static_cast<uint32_t>(__cvta_generic_to_shared(stages + k * 2 * kPart<kWrite>));
+    const uint32_t base = shared_address(stages + k * 2 * kPart<kWrite>);
     const float* x = w.x + static_cast<int64_t>(at.image) * kIn * s.height * s.width;
     if (kWrite) {
       float gain[2];
@@ -747,7 +772,7 @@ __device__ void consume(const Work& w, const Shape& s, const Norm& norm, const S
             await_products<0>(d);
           }
         }
-        if (turn >= kStores) wait_at(gone(j), kWriters + kStorers);
+        if (turn >= kStores) await(gates.gone[j], turn / kStores - 1);
         if (row < height) {
           if (limit >= 8 * 15)
             put_row<15>(d, gain, line, limit - 2 * t, outputs);
@@ -757,7 +782,7 @@ __device__ void consume(const Work& w, const Shape& s, const Norm& norm, const S
         if (threadIdx.x == 0)
           pairs[j] = {rows_at(w, s, at, first), min(2, height - first), min(kCols, limit), kept && first > 0,
                       kept && first + 2 < height};
-        pass_by(complete(j), kWriters + kStorers);
+        arrive_at(gates.complete[j]);
       }
     } else {
       Moments m[2] = {};
@@ -790,13 +815,13 @@ __device__ void consume(const Work& w, const Shape& s, const Norm& norm, const S
         }
       }
     }
-    if (!kWrite && i + 2 < units.count) pass_by(free_again(k), kConsumers * kGroup + kProduce<kWrite>);
+    if (!kWrite && i + 2 < units.count) arrive_at(gates.free_again[k]);
   }
   if (kWrite) {
     const int j = turn % kStores;
-    if (turn >= kStores) wait_at(gone(j), kWriters + kStorers);
+    if (turn >= kStores) await(gates.gone[j], turn / kStores - 1);
     if (threadIdx.x == 0) pairs[j].count = 0;
-    pass_by(complete(j), kWriters + kStorers);
+    arrive_at(gates.complete[j]);
     return;
   }
 #pragma unroll
@@ -816,6 +841,7 @@ __device__ void consume(const Work& w, const Shape& s, const Norm& norm, const S
 template <bool kWrite>
 __global__ void __launch_bounds__(kThreads<kWrite>, 1) convolve(const Work w, const Shape s, const Norm norm) {
   extern __shared__ __align__(128) unsigned char stages[];
+  __shared__ Gates gates;
   __shared__ float undo[2];
   __shared__ uint32_t most[2 * (kLoaders / 32)];
   __shared__ int unsound, todo[2], following[2];
@@ -825,7 +851,17 @@ __global__ void __launch_bounds__(kThreads<kWrite>, 1) convolve(const Work w, co
   // The second kernel reads the input before it waits for the first, so the first must have waited by then.
   if (!kWrite) await_kernel_before();
   let_next_begin();
-  if (threadIdx.x == 0) unsound = 0;
+  if (threadIdx.x == 0) {
+    unsound = 0;
+    for (int k = 0; k < 2; ++k) {
+      set_up(gates.full[k], kProduce<kWrite>);
+      set_up(gates.free_again[k], kConsumers * kGroup);
+    }
+    for (int j = 0; kWrite && j < kStores; ++j) {
+      set_up(gates.complete[j], kWriters);
+      set_up(gates.gone[j], kStorers);
+    }
+  }
   __syncthreads();
   const Share units = Share::of(s.units<kWrite>());
   // Registers of the others go to the consumers.
@@ -833,20 +869,21 @@ __global__ void __launch_bounds__(kThreads<kWrite>, 1) convolve(const Work w, co
   if (warp >= kConsumers * 4) {
     if (!kWrite) {
       asm volatile("setmaxnreg.dec.sync.aligned.u32 88;");
-      produce(w, s, units, stages, undo, most);
+      produce(w, s, units, stages, gates, undo, most);
     } else if (warp < (kConsumers * kGroup + kLoaders) / 32) {
       asm volatile("setmaxnreg.dec.sync.aligned.u32 112;");
-      produce_ahead(w, s, stages, undo, most, todo, following);
+      produce_ahead(w, s, stages, gates, undo, most, todo, following);
     } else {
       asm volatile("setmaxnreg.dec.sync.aligned.u32 64;");
-      store(w, s, stages, pairs, warp - (kConsumers * kGroup + kLoaders) / 32);
+      store(w, s, stages, gates, pairs, warp - (kConsumers * kGroup + kLoaders) / 32);
     }
   } else {
     if (kWrite)
       asm volatile("setmaxnreg.inc.sync.aligned.u32 168;");
     else
       asm volatile("setmaxnreg.inc.sync.aligned.u32 208;");
-    consume<kWrite>(w, s, norm, units, stages, undo, todo, pairs, lines, &unsound, reinterpret_cast<Sums*>(shared));
+    consume<kWrite>(w, s, norm, units, stages, gates, undo, todo, pairs, lines, &unsound,
+                    reinterpret_cast<Sums*>(shared));
   }
   if (!kWrite && blockIdx.x + threadIdx.x == 0) w.tickets[blockIdx.y] = 0;
   // A block of the first kernel counts the batch: the second divides by the count.

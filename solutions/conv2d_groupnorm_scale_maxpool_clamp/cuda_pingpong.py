@@ -52,7 +52,7 @@ constexpr int kUsual = 6;                            // inputs are scaled by 2^6
 constexpr int kWindows = kCols / 4, kWindowRows = kRows / 4;
 constexpr int kChannel = kWindowRows * kWindows + 2; // maxima of a channel; the 2 spread them over the banks
 
-enum Barrier { kFull = 1, kFree = 3, kReady = 5, kFilling = 7, kFinishing = 8, kTurn = 9 };  // pairs, but the 7 and 8
+enum Barrier { kFilling = 1, kFinishing = 2, kTurn = 3 };  // the last is a pair
 
 struct Shape {
   int in_channels, height, width, channels, per_group, rows, cols, pooled_rows, pooled_cols;
@@ -80,12 +80,19 @@ struct Affine {
 struct Shared {
   unsigned char stages[2][kStage];
   float most[2][kOut * kChannel];
+  // A stage is full, and there is room for its unit's maxima and moments; the stage is free again; the maxima and
+  // moments are ready. Unit k uses the (k % 2)-th of each, in phase k / 2. Parity tells phases apart, and nobody
+  // arrives twice in one: at `full` those who fill and those who finish arrive, after they have awaited `free` and
+  // `ready` of unit k - 2, at which those who convolve arrive once they have awaited its `full`.
+  uint64_t full[2], free[2], ready[2];
   double moments[2][2][kOut][2];  // of both warpgroups
   double weights[kMaxIn][kOut];   // over the taps
   double image[kOut][2];          // mean, squared deviations
   Affine affine[kOut];
   float unscale_weights[kOut];
-  float mean[4][kMaxIn], unscale[4];  // of the last four units' inputs
+  // Of the last units' inputs. A unit's means are noted before its stage is free, when those of four units before may
+  // still be in use; its factor is noted after.
+  float mean[8][kMaxIn], unscale[4];
   float largest[2][kGroup / 32];
 };
 
@@ -105,11 +112,36 @@ struct Place {
   }
 };
 
+__device__ __forceinline__ uint32_t shared_address(const void* p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+
 __device__ __forceinline__ void wait_at(int barrier, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
 __device__ __forceinline__ void pass_by(int barrier, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+
+// Hand-overs between groups, of shared memory or of leave to write it: all threads of the side that gives arrive, each
+// once a phase, and the other side awaits the phase. Phases count from 0, and are known by their parity.
+__device__ __forceinline__ void set_up(uint64_t& gate, int threads) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(&gate)), "r"(threads) : "memory");
+}
+__device__ __forceinline__ void arrive_at(uint64_t& gate) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(&gate)) : "memory");
+}
+__device__ __forceinline__ void await(uint64_t& gate, int phase) {
+  const uint32_t address = shared_address(&gate), parity = phase & 1;
+  uint32_t over;
+  do {
+    asm volatile(
+        "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}\n"
+        : "=r"(over)
+        : "r"(address), "r"(parity)
+        : "memory");
+  } while (!over);
+  __syncwarp();  // bar.sync and wgmma are for whole warps
 }
 
 // 64 channels times 128 pixels, over two taps: d (+)= a times the pixels that the descriptor names.
@@ -228,8 +260,8 @@ __device__ __forceinline__ void consume(const Work& w, const Shape& s, Shared& m
   weights.load(w, s, channel, m.unscale_weights);
   if (group == 1) pass_by(kTurn, 2 * kGroup);
   for (int k = 0; k < at.count; ++k) {
-    wait_at(kFull + k % 2, kThreads);
-    uint32_t start = (static_cast<uint32_t>(__cvta_generic_to_shared(m.stages[k % 2])) & 0x3ffff) / 16 + group * 8;
+    await(m.full[k % 2], k / 2);
+    uint32_t start = (shared_address(m.stages[k % 2]) & 0x3ffff) / 16 + group * 8;
     // A window's two lanes each hold half of it for two channels: each lane takes one channel.
     float* most = m.most[k % 2] + (channel + t % 2 * 8) * kChannel + group * 2 + t / 2;
     float sum[2] = {}, squares[2] = {};
@@ -268,7 +300,7 @@ __device__ __forceinline__ void consume(const Work& w, const Shape& s, Shared& m
         most[row * kWindows] = fmaxf(t % 2 ? largest[1] : largest[0], other);
       }
     }
-    if (k + 2 < at.count) pass_by(kFree + k % 2, 3 * kGroup);
+    if (k + 2 < at.count) arrive_at(m.free[k % 2]);
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const double total = over_quad(sum[h]), total_squares = over_quad(squares[h]);
@@ -277,7 +309,7 @@ __device__ __forceinline__ void consume(const Work& w, const Shape& s, Shared& m
         m.moments[k % 2][group][channel + h * 8][1] = total_squares;
       }
     }
-    pass_by(kReady + k % 2, 3 * kGroup);
+    arrive_at(m.ready[k % 2]);
   }
 }
 
@@ -369,7 +401,7 @@ __device__ __forceinline__ void fill(const Work& w, const Shape& s, Shared& m) {
       float mine = mean[0];
 #pragma unroll
       for (int i = 1; i < kMaxIn; ++i) mine = tid == i ? mean[i] : mine;
-      m.mean[k % 4][tid] = mine;
+      m.mean[k % 8][tid] = mine;
     }
     int e = kUsual;
     for (bool again = false;; again = true) {
@@ -381,7 +413,7 @@ __device__ __forceinline__ void fill(const Work& w, const Shape& s, Shared& m) {
       for (int first = tid; first < kItems; first += kAhead * kGroup) {
         Pixels<kVectors> pixels;
         pixels.load(s, at, x, first);
-        if (k >= 2 && first == tid && !again) wait_at(kFree + k % 2, 3 * kGroup);
+        if (k >= 2 && first == tid && !again) await(m.free[k % 2], k / 2 - 1);
         pixels.convert(m.stages[k % 2], power_of_two(e), scaled, first, top);
       }
       if (again) break;
@@ -393,14 +425,14 @@ __device__ __forceinline__ void fill(const Work& w, const Shape& s, Shared& m) {
       for (int i = tid; i < s.in_channels * height * width; i += kGroup) {
         const int in = i / (height * width), y = i / width % height, c = i % width;
         most = fmaxf(most, fabsf(x[static_cast<int64_t>(in) * plane + (at.row + y) * s.width + at.col + c] -
-                                 m.mean[k % 4][in]));
+                                 m.mean[k % 8][in]));
       }
       e = fitting(over_group(most, m.largest[1]));
     }
     if (tid == 0) m.unscale[k % 4] = power_of_two(-e);
     publish();
     wait_at(kFilling, kGroup);  // `largest` is free again
-    pass_by(kFull + k % 2, kThreads);
+    arrive_at(m.full[k % 2]);
   }
 }
 
@@ -434,11 +466,11 @@ __device__ __forceinline__ void finish(const Work& w, const Shape& s, Shared& m)
     m.weights[in][c] = v;
   }
   wait_at(kFinishing, kGroup);
-  for (int k = 0; k < min(2, at.count); ++k) pass_by(kFull + k, kThreads);
+  for (int k = 0; k < min(2, at.count); ++k) arrive_at(m.full[k]);
   for (int k = 0; k < at.count; ++k) {
-    wait_at(kReady + k % 2, 3 * kGroup);
+    await(m.ready[k % 2], k / 2);
     const int image = at.first + k * at.step;
-    const float* mean = m.mean[k % 4];
+    const float* mean = m.mean[k % 8];
     if (tid < kOut) {
       const double scale = static_cast<double>(m.unscale[k % 4]) * m.unscale_weights[tid];
       const double sum = (m.moments[k % 2][0][tid][0] + m.moments[k % 2][1][tid][0]) * scale;
@@ -503,13 +535,21 @@ __device__ __forceinline__ void finish(const Work& w, const Shape& s, Shared& m)
         if (px < s.pooled_cols && py + row < s.pooled_rows) p[row * s.pooled_cols] = v;
       }
     }
-    if (k + 2 < at.count) pass_by(kFull + k % 2, kThreads);
+    if (k + 2 < at.count) arrive_at(m.full[k % 2]);
   }
 }
 
 __global__ void __launch_bounds__(kThreads, 1) everything(const Work w, const Shape s) {
   extern __shared__ __align__(128) unsigned char memory[];
   Shared& m = *reinterpret_cast<Shared*>(memory);
+  if (threadIdx.x == 0) {
+    for (int k = 0; k < 2; ++k) {
+      set_up(m.full[k], 2 * kGroup);
+      set_up(m.free[k], 2 * kGroup);
+      set_up(m.ready[k], 2 * kGroup);
+    }
+  }
+  __syncthreads();
   const int role = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x / kGroup), 0);
   if (role < 2) {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 160;");

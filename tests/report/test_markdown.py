@@ -75,6 +75,15 @@ def test_a_message_cannot_close_its_block() -> None:
     assert page.count("<pre>") == 1
 
 
+def test_how_many_were_made_in_another_environment_is_said() -> None:
+    made_in = {"a": "abc123", "b": "x", "c": "x"}
+    records = [make_record(solution=name, environment_key=key) for name, key in made_in.items()]
+    later = (ENVIRONMENT | {"key": "x", "torch": "2.99"}, ENVIRONMENT | {"key": "unused"})
+    page = run_markdown(make_run(records, later_environments=later))
+    (line,) = (line for line in page.splitlines() if "another environment" in line)
+    assert line.startswith("2 of 3 in another environment: ") and "torch 2.99" in line
+
+
 def test_an_unknown_environment_says_nothing() -> None:
     page = run_markdown(make_run([make_record()], environment={}))
     assert page.startswith("# Speedups: run\n\n| problem")

@@ -42,6 +42,14 @@ def test_a_finding_is_the_verdict(check: Check, text: str, reason: str) -> None:
     assert verdict.evidence["kernel"] == "fused(float *, int)"
 
 
+@pytest.mark.parametrize("line", ["bar.arrive %0, %1;", "barrier.cta.arrive %0, %1;", "barrier.arrive.aligned 1, 64;"])
+def test_a_race_in_a_source_that_hands_over_by_named_barriers_comes_with_a_doubt(line: str) -> None:
+    source = f'{SOURCE}\nasm volatile("{line}");\n'
+    assert "by bar.arrive and bar.sync" in conclude(RACE, ran(RACECHECK, ERROR_EXIT), source=source).verdict.message
+    assert "hint" not in conclude(RACE, ran(RACECHECK, ERROR_EXIT), source=SOURCE).verdict.message
+    assert "hint" not in conclude(MEM, ran(MEMCHECK, ERROR_EXIT), source=source).verdict.message
+
+
 def test_a_program_that_died_of_its_finding_is_incorrect_too() -> None:
     assert conclude(MEM, ran(MEMCHECK, 3, stage="call"), source=SOURCE).verdict.status is Status.INCORRECT
 

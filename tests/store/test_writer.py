@@ -39,6 +39,26 @@ def test_create_writes_the_header(tmp_path: Path) -> None:
     assert header["environment"] == ENVIRONMENT
 
 
+def test_each_environment_that_a_run_goes_on_in_is_described_once(tmp_path: Path) -> None:
+    with create(tmp_path) as store:
+        assert store.environment_key == ENVIRONMENT["key"]
+    for key in ("other", ENVIRONMENT["key"], "other", "third"):
+        with RunStore.resume(tmp_path) as store:
+            store.go_on_in(dict(ENVIRONMENT, key=key))
+            assert store.environment_key == key and store.environment == ENVIRONMENT
+    header = yaml.safe_load((tmp_path / "run.yaml").read_text())
+    assert header["environment"] == ENVIRONMENT
+    assert header["later_environments"] == [dict(ENVIRONMENT, key=key) for key in ("other", "third")]
+
+
+@pytest.mark.parametrize("damaged", ["later_environments: 3", "later_environments: [3]"])
+def test_a_description_of_other_things_than_environments_is_damaged(tmp_path: Path, damaged: str) -> None:
+    create(tmp_path).close()
+    (tmp_path / "run.yaml").write_text(damaged)
+    with pytest.raises(StoreError, match="description is damaged"):
+        RunStore.resume(tmp_path)
+
+
 def test_a_second_run_in_the_same_place_is_refused(tmp_path: Path) -> None:
     create(tmp_path).close()
     with pytest.raises(UsageError) as caught:
