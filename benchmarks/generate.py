@@ -124,13 +124,13 @@ def _candidate(
     return Candidate(problem=recipe.name, solution=name, kind=kind, status=status, text=text)
 
 
-def write(folder: Path, batch: list[Candidate], *, device: str) -> None:
-    """Lay the batch and the problems it needs below `folder`, with the manifest."""
+def write(folder: Path, batch: list[Candidate], *, device: str, times: int = 1) -> None:
+    """Lay the batch and the problems it needs below `folder`, with the manifest; inputs of so many times the rows."""
     needed = {candidate.problem for candidate in batch}
     (folder / "problems").mkdir(parents=True, exist_ok=True)
     for recipe in RECIPES:
         if recipe.name in needed:
-            rows = _ROWS[device]["element" if recipe.element else "row"]
+            rows = times * _ROWS[device]["element" if recipe.element else "row"]
             text = problem_text(recipe, rows=rows, columns=_COLUMNS[device])
             (folder / "problems" / f"{recipe.name}.py").write_text(text)
     for candidate in batch:

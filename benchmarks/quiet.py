@@ -1,11 +1,12 @@
 """Do timings taken while other candidates are being built agree with those on an otherwise idle machine?
 
-    python -m benchmarks.quiet --work DIR --watched 4 --building 16 --out quiet.md
+    python -m benchmarks.quiet --work DIR --watched 4 --building 64 --out quiet.md
 
 Some right candidates are built beforehand. They are then timed three times: alone, in one run together with many that
-must still be built, and alone once more, which shows what two quiet runs differ by. For each of them the table gives
-the ratio of the times of a call, with Welch's 95% interval over replicates, and how many builds shared some time with
-its timing: without any, the row shows nothing. The goal is 1% for calls of 100 us and more.
+must still be built (and are wrong, so that they are not timed), and alone once more, which shows what two quiet runs
+differ by. For each of them the table gives the ratio of the times of a call, with Welch's 95% interval over replicates,
+and how many builds shared some time with its timing: without any, the row shows nothing. The goal is 1% for calls of
+100 us and more.
 
 Ends with 1 where a watched candidate was not correct, or missed the goal. KBENCH_* variables go on to `kbench run`.
 """
@@ -30,6 +31,8 @@ from benchmarks.tables import Ratio, Span
 _GOAL = 0.01
 _LEAST_NS = 1e5
 """The goal is meant for calls of 100 us and more."""
+_LARGER = {"cuda": 4, "cpu": 1}
+"""Times the rows of the usual batch: a call of 60 us becomes one of 240."""
 _RUNS = ("alone", "busy", "again")
 
 
@@ -63,7 +66,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder for the candidates, the cache, the runs")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--watched", type=int, default=4)
-    parser.add_argument("--building", type=int, default=16)
+    parser.add_argument("--building", type=int, default=64)
     parser.add_argument("--jobs", type=int, help="builds at once (default: kbench's own)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="where to write the table as well")
@@ -71,10 +74,10 @@ def main() -> int:
     work: Path = options.work.resolve()
     shutil.rmtree(work, ignore_errors=True)
     kind = options.device.partition(":")[0]
-    watched = _extensions("watched", options.watched, device=kind, seed=options.seed)
-    building = _extensions("building", options.building, device=kind, seed=options.seed + 1)
-    generate.write(work / "alone", watched, device=kind)
-    generate.write(work / "busy", [*watched, *building], device=kind)
+    watched = _extensions("correct", options.watched, name="watched", device=kind, seed=options.seed)
+    building = _extensions("wrong", options.building, name="building", device=kind, seed=options.seed + 1)
+    generate.write(work / "alone", watched, device=kind, times=_LARGER[kind])
+    generate.write(work / "busy", [*watched, *building], device=kind, times=_LARGER[kind])
     given = ["--device", options.device, "--cache-dir", str(work / "cache")]
     given += ["--jobs", str(options.jobs)] if options.jobs else []
     runs.kbench("build", *_folders(work / "alone"), *given, log=work / "build.log")
@@ -116,10 +119,10 @@ def report(rows: Sequence[Row], wrong: Sequence[str], *, builds: int) -> str:
     return page + "".join(f"\n- {said}" for said in wrong)
 
 
-def _extensions(name: str, count: int, *, device: str, seed: int) -> list[Candidate]:
-    """The first right candidates of a batch that bring an extension, named so that two batches can lie together."""
-    enough = 3 * count + len(generate.PER_32)  # of which 14 in 32 are right
-    found = [each for each in generate.candidates(enough, device=device, seed=seed) if each.kind == "correct"]
+def _extensions(kind: str, count: int, *, name: str, device: str, seed: int) -> list[Candidate]:
+    """The first candidates of a kind in a batch, which is large enough; named so that two batches can lie together."""
+    enough = 32 * (count // generate.PER_32[kind] + 1)
+    found = [each for each in generate.candidates(enough, device=device, seed=seed) if each.kind == kind]
     return [dataclasses.replace(each, solution=f"{name}_{each.solution}") for each in found[:count]]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from benchmarks import quiet
 
 
@@ -33,6 +35,14 @@ def test_the_goal_is_not_meant_for_short_calls(tmp_path: Path) -> None:
     (row,) = quiet.compared(runs_of(tmp_path, times), ["p/s"], {}, [])
     assert not row.missed
     assert row.cells()[-2:] == ("0", "too short")
+
+
+@pytest.mark.parametrize("count", [1, 6, 7, 40])
+def test_there_are_as_many_candidates_of_a_kind_as_were_asked_for(count: int) -> None:
+    for kind in ("correct", "wrong"):
+        found = quiet._extensions(kind, count, name="some", device="cuda", seed=3)
+        assert len({each.id for each in found}) == len({each.text for each in found}) == count
+        assert all(each.kind == kind and each.solution.startswith("some_") for each in found)
 
 
 def test_the_page_says_whether_anything_overlapped(tmp_path: Path) -> None:
