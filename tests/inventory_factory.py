@@ -13,6 +13,7 @@ CPU_TORCH = TorchBuild(version="2.13.0+cpu", cuda=None)
 
 TWO_GPUS = Inventory(
     cpu_model="AMD EPYC 9554",
+    cpu_id="family 25, model 17, stepping 1",
     cores=16,
     memory_gb=128.0,
     kernel="6.8.0",

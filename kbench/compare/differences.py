@@ -14,6 +14,8 @@ _DECISIVE = frozenset({
 })  # fmt: skip
 """Another machine, GPU or torch moves every time. A driver, compiler, Python or kbench may, and is shown:
 to see what an update of these does is what one compares runs for."""
+_DECISIVE_WHERE_KNOWN = frozenset({"machine.cpu_id"})
+"""Runs of earlier versions do not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +43,18 @@ def environment_differences(old: LoadedRun, new: LoadedRun) -> tuple[Environment
     if not old.environment or not new.environment:
         return schemas + _difference("environment_key", _listed(old_keys), _listed(new_keys), decisive=True)
     found = tuple(
-        EnvironmentDifference(field=name, old=_text(before), new=_text(after), decisive=name in _DECISIVE)
+        EnvironmentDifference(field=name, old=_text(before), new=_text(after), decisive=_decides(name, before, after))
         for name, before, after in _fields(old.environment, new.environment)
         if before != after
     )
     if not found:
         found = _difference("environment_key", _listed(old_keys), _listed(new_keys), decisive=True)
     return schemas + found
+
+
+def _decides(name: str, before: object, after: object) -> bool:
+    known = before is not None and after is not None
+    return name in _DECISIVE or (known and name in _DECISIVE_WHERE_KNOWN)
 
 
 def _fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:

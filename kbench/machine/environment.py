@@ -91,6 +91,7 @@ def describe(inventory: Inventory | None = None, *, gpu: Gpu | None = None) -> d
     described: dict[str, Any] = {
         "machine": {
             "cpu_model": inventory.cpu_model,
+            "cpu_id": inventory.cpu_id,
             "cores": inventory.cores,
             "memory_gb": inventory.memory_gb,
             "kernel": inventory.kernel,
@@ -112,6 +113,7 @@ def _key(inventory: Inventory, described: dict[str, Any]) -> str:
     gpu = described["gpu"] or {}
     identity = [
         inventory.cpu_model,
+        inventory.cpu_id,
         inventory.cores,
         gpu.get("name"),
         gpu.get("driver"),

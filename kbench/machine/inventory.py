@@ -32,11 +32,20 @@ class TorchBuild:
     cuda: str | None
 
 
+_CPU_NUMBERS = (
+    ("cpu family", "family"), ("model", "model"), ("stepping", "stepping"),
+    ("CPU implementer", "implementer"), ("CPU variant", "variant"), ("CPU part", "part"),
+)  # fmt: skip
+"""What `/proc/cpuinfo` calls the numbers by which a CPU is known, and what we do."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
     """Facts of one machine at one moment. Versions are bare text (`12.2.0`), without paths."""
 
     cpu_model: str
+    cpu_id: str | None
+    """Which CPU that is: virtual machines of different ones may all call theirs `AMD EPYC`."""
     cores: int
     """Logical cores this process may use."""
     memory_gb: float
@@ -58,8 +67,10 @@ def take_inventory(env: Mapping[str, str] | None = None) -> Inventory:
     """Look at this machine. Whatever cannot be found out is None (or empty), never an exception."""
     env = os.environ if env is None else env
     gpus, hidden = find_gpus(env)
+    cpuinfo = read_text(Path("/proc/cpuinfo"))
     return Inventory(
-        cpu_model=cpu_model(read_text(Path("/proc/cpuinfo"))) or platform.machine(),
+        cpu_model=cpu_model(cpuinfo) or platform.machine(),
+        cpu_id=cpu_id(cpuinfo),
         cores=usable_cores(),
         memory_gb=memory_gb(),
         kernel=platform.release(),
@@ -89,6 +100,15 @@ def read_text(path: Path) -> str:
 def cpu_model(cpuinfo: str) -> str | None:
     match = re.search(r"^(?:model name|Model|cpu model|Hardware)[ \t]*:[ \t]*(\S.*)$", cpuinfo, re.MULTILINE)
     return " ".join(match.group(1).split()) if match else None
+
+
+def cpu_id(cpuinfo: str) -> str | None:
+    """`family 26, model 2, stepping 1` of x86, `implementer 0x41, variant 0x1, part 0xd40` of Arm."""
+    numbers = []
+    for field, name in _CPU_NUMBERS:
+        match = re.search(rf"^{field}[ \t]*:[ \t]*(\w+)[ \t]*$", cpuinfo, re.MULTILINE)
+        numbers += [f"{name} {match.group(1)}"] if match else []
+    return ", ".join(numbers) or None
 
 
 def memory_gb(meminfo: str | None = None, cgroup_limit: str | None = None) -> float:

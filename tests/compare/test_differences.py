@@ -27,6 +27,14 @@ def test_fields_are_named() -> None:
     ]
 
 
+def test_another_cpu_of_the_same_name_is_another_machine_unless_one_run_does_not_say() -> None:
+    machine = ENVIRONMENT["machine"]
+    old = ENVIRONMENT | {"machine": machine | {"cpu_id": "family 25, model 1"}}
+    new = ENVIRONMENT | {"key": "x", "machine": machine | {"cpu_id": "family 26, model 2"}}
+    assert fields(old, new) == [("machine.cpu_id", "family 25, model 1", "family 26, model 2", True)]
+    assert fields(ENVIRONMENT, new) == [("machine.cpu_id", "none", "family 26, model 2", False)]
+
+
 def test_a_gpu_that_is_gone_is_one_difference() -> None:
     found = fields(ENVIRONMENT, ENVIRONMENT | {"key": "x", "gpu": None})
     assert [(name, new, decisive) for name, _, new, decisive in found] == [("gpu", "none", True)]

@@ -48,6 +48,8 @@ def test_describe_of_this_machine_names_no_host_person_or_place() -> None:
     "fields",
     [
         {"cpu_model": "Intel"},
+        {"cpu_id": "family 26, model 2, stepping 1"},
+        {"cpu_id": None},
         {"cores": 8},
         {"gpus": (H100,)},
         {"gpus": ()},

@@ -56,6 +56,26 @@ def test_cpu_model(cpuinfo: str, model: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("cpuinfo", "known_by"),
+    [
+        (
+            "cpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\nstepping\t: 1\n\ncpu family\t: 6\nmodel\t: 1\n",
+            "family 26, model 2, stepping 1",
+        ),
+        (
+            "CPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x1\nCPU part\t: 0xd40\nCPU revision\t: 1\n",
+            "implementer 0x41, variant 0x1, part 0xd40",
+        ),
+        ("model name\t: AMD EPYC\n", None),
+        ("", None),
+    ],
+    ids=["x86", "Arm", "a name alone", "nothing"],
+)
+def test_the_numbers_that_a_cpu_is_known_by(cpuinfo: str, known_by: str | None) -> None:
+    assert machine.cpu_id(cpuinfo) == known_by
+
+
+@pytest.mark.parametrize(
     ("limit", "gb"), [("max\n", 16.0), ("", 16.0), (f"{4 * 2**30}\n", 4.0), (f"{64 * 2**30}\n", 16.0)]
 )
 def test_memory_is_what_the_control_group_leaves(limit: str, gb: float) -> None:
