@@ -118,10 +118,9 @@ def _examine(job: Job, build: Build, settings: Settings, findings: Findings) -> 
     reference, first = exam.reference, exam.first()
     specs = [SideSpec(name=SOLUTION, post=_candidate(job, build, settings, "timing"))]
     specs += [_baseline(name, reference, settings, job) for name in settings.baselines]
-    on_cuda = device.type == "cuda"  # elsewhere whoever comes early is in the way
     with (
         Desk(reference, first.case, first.expected) as desk,
-        Crew(specs, hiring=settings.hiring, descriptors=desk.descriptors, ahead=on_cuda) as crew,
+        Crew(specs, hiring=settings.hiring, descriptors=desk.descriptors, device=device) as crew,
     ):
         stream = Stream(desk, device)
         asked = _Asked(first, exam.questions(), once_right=lambda: crew.expect([spec.name for spec in specs]))

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
+import torch
+
 from kbench.remote.hire import Hiring, Post, hire
 from kbench.remote.link import WorkerLink
 
@@ -32,18 +34,27 @@ class Crew:
     """Hires for one pair. Whoever waits in vain for a turn is gone when it is left."""
 
     def __init__(
-        self, specs: Sequence[SideSpec], *, hiring: Hiring, descriptors: Sequence[int], ahead: bool
+        self, specs: Sequence[SideSpec], *, hiring: Hiring, descriptors: Sequence[int], device: torch.device
     ) -> None:
-        """`descriptors` are the host arenas; `ahead`: whether anybody may be hired before his turn."""
+        """`descriptors` are the host arenas."""
         self.specs = {spec.name: spec for spec in specs}
         self._hiring = hiring
         self._descriptors = descriptors
-        self._ahead = ahead
+        self._device = device
         self._waiting: tuple[list[str], list[WorkerLink]] = ([], [])
 
+    @property
+    def has_room(self) -> bool:
+        """Whether what is now in use of the device's memory would fit in once more. Never on the CPU: whoever is there
+        too early takes its time."""
+        if self._device.type != "cuda":
+            return False
+        free, total = torch.cuda.mem_get_info(self._device)
+        return free > total - free
+
     def expect(self, names: Sequence[str]) -> None:
-        """Hire ahead, in this order, where that may be. Raises InfraError."""
-        if self._ahead and not self._waiting[0]:
+        """Hire ahead, in this order, where they would not be in the way. Raises InfraError."""
+        if self.has_room and not self._waiting[0]:
             self._waiting = (list(names), self._hired(names))
 
     def hire(self, names: Sequence[str]) -> list[WorkerLink]:

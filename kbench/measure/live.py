@@ -142,8 +142,8 @@ class LiveBackend:
                 list(pool.map(lambda spec, link: _construct(self._bench, spec, link), specs, links))
             self._await_gone()
             sides = [_ready(self._bench, *each, self._question()) for each in zip(specs, links, strict=True)]
-            roomy = _has_room_for_as_much(self._bench.reference.device)
-            if then and roomy:
+            roomy = self._crew.has_room
+            if then:
                 self._crew.expect(then)
             yield sides
             self._leaving = [self._closers.submit(link.close) for link in links]  # a CUDA context takes 0.1 s to go
@@ -195,14 +195,6 @@ class Guard:
         if len(self._idle_ns) >= 5 and statistics.median(self._idle_ns) > _BUSY_NS:
             said = "the device was kept busy while the reference was timed: a kernel of the solution was still running"
             raise Disturbed(Verdict(status=Status.REJECTED, reason="device_busy", message=said))
-
-
-def _has_room_for_as_much(device: torch.device) -> bool:
-    """Whether what is now in use of the device's memory would fit in once more."""
-    if device.type != "cuda":
-        return False
-    free, total = torch.cuda.mem_get_info(device)
-    return free > total - free
 
 
 def _construct(bench: Bench, spec: SideSpec, link: WorkerLink) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from kbench.errors import InfraError
 from kbench.measure import crew
@@ -39,11 +40,19 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return happened
 
 
-def _crew(*names: str, ahead: bool = True, compile_mode: str | None = None) -> Crew:
+@pytest.fixture(autouse=True)
+def free(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of 100 bytes of the device's memory, how many are free."""
+    bytes_free = [51]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (bytes_free[0], 100))
+    return bytes_free
+
+
+def _crew(*names: str, device: str = "cuda:0", compile_mode: str | None = None) -> Crew:
     posts = [Post(source="", shown_path=name, role="candidate", precision="fp32", log=Path("log")) for name in names]
     specs = [SideSpec(name=post.shown_path, post=post, compile_mode=compile_mode) for post in posts]
     hiring: Any = None
-    return Crew(specs, hiring=hiring, descriptors=[], ahead=ahead)
+    return Crew(specs, hiring=hiring, descriptors=[], device=torch.device(device))
 
 
 def test_whoever_is_expected_comes_at_once_in_order_and_is_there_when_his_turn_comes(said: list[str]) -> None:
@@ -65,8 +74,12 @@ def test_whoever_waits_in_vain_goes_in_the_end(said: list[str]) -> None:
     assert said == ["a comes", "b comes", "b comes", "a comes", "b goes", "a goes"]
 
 
-def test_where_nobody_may_come_ahead_all_come_when_their_turn_does(said: list[str]) -> None:
-    with _crew("a", ahead=False) as own:
+@pytest.mark.parametrize(("device", "bytes_free"), [("cpu", 51), ("cuda:0", 50)])
+def test_where_there_is_no_room_all_come_when_their_turn_does(
+    said: list[str], free: list[int], device: str, bytes_free: int
+) -> None:
+    free[0] = bytes_free
+    with _crew("a", device=device) as own:
         own.expect(["a"])
         assert said == []
         own.hire(["a"])

@@ -12,7 +12,7 @@ import torch
 
 from kbench.errors import InfraError
 from kbench.machine.telemetry import NoGauge
-from kbench.measure import crew, live
+from kbench.measure import crew
 from kbench.measure.crew import Crew, SideSpec
 from kbench.measure.live import LiveBackend
 from kbench.measure.window import SOLUTION
@@ -58,7 +58,7 @@ def _backend(
 ) -> LiveBackend:
     names = iter(["1st", "2nd", "3rd"])
     monkeypatch.setattr(crew, "hire", lambda *_args, **_kwargs: _Link(said, next(names), until))
-    monkeypatch.setattr(live, "_has_room_for_as_much", lambda _device: until is not None)
+    monkeypatch.setattr(Crew, "has_room", until is not None)
     desk = SimpleNamespace(descriptors=[], setup=lambda **_: None, put_state=lambda _state: None)
     reference = SimpleNamespace(device=torch.device("cpu"), problem=SimpleNamespace(mode=None))
     question = SimpleNamespace(case=SimpleNamespace(state={}))
@@ -66,7 +66,7 @@ def _backend(
     post = Post(source="", shown_path="", role="candidate", precision="fp32", log=Path("log"))
     specs = [SideSpec(name=side, post=post) for side in sides]
     hiring: Any = None
-    return LiveBackend(bench, Crew(specs, hiring=hiring, descriptors=[], ahead=False), NoGauge())
+    return LiveBackend(bench, Crew(specs, hiring=hiring, descriptors=[], device=reference.device), NoGauge())
 
 
 def test_where_there_is_room_the_next_comes_while_the_last_goes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,19 +88,15 @@ def test_elsewhere_it_waits_until_the_last_is_gone(monkeypatch: pytest.MonkeyPat
     assert said == [f"{name} {does}" for name in ("1st", "2nd") for does in ("loads", "is ready", "is gone")]
 
 
-@pytest.mark.parametrize("roomy", [True, False])
-def test_whoever_is_next_is_hired_before_the_sides_are_timed_where_there_is_room(
-    monkeypatch: pytest.MonkeyPatch, roomy: bool
-) -> None:
+def test_whoever_is_next_is_expected_before_the_sides_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     backend = _backend(monkeypatch, said, None)
-    monkeypatch.setattr(live, "_has_room_for_as_much", lambda _device: roomy)
     monkeypatch.setattr(backend._crew, "expect", lambda names: said.append(f"{names} expected"))
     with backend:
         with backend.staffed([SOLUTION], then=["eager", SOLUTION]):
-            assert said == ["1st loads", "1st is ready", *(["['eager', 'solution'] expected"] if roomy else [])]
+            assert said == ["1st loads", "1st is ready", "['eager', 'solution'] expected"]
         with backend.staffed([SOLUTION]):
-            assert said.count("['eager', 'solution'] expected") == roomy
+            assert said.count("['eager', 'solution'] expected") == 1
 
 
 def test_a_worker_that_will_not_go_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
