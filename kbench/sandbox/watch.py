@@ -145,7 +145,7 @@ def tree(root: int) -> list[int]:
         found.append(pid)
         for task in _tasks(pid):
             with contextlib.suppress(OSError):
-                todo += [int(child) for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split()]
+                todo += [int(child) for child in _read(f"/proc/{pid}/task/{task}/children").split()]
     return found
 
 
@@ -156,9 +156,22 @@ def stands_still(pid: int) -> bool:
 
 def _state(pid: int, task: str) -> str:
     try:
-        return Path(f"/proc/{pid}/task/{task}/stat").read_text().rpartition(")")[2].split()[0]
+        return _read(f"/proc/{pid}/task/{task}/stat").rpartition(b")")[2].split()[0].decode()
     except OSError:
         return "X"
+
+
+def _read(path: str) -> bytes:
+    """What `Path.read_bytes` gives, in less than half its time: a process with dozens of threads is stopped a hundred
+    times while it is timed, and each of them is looked at."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = []
+        while part := os.read(descriptor, 65536):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
 
 
 def _tasks(pid: int) -> list[str]:
