@@ -68,10 +68,18 @@ def test_an_existing_run_is_not_overwritten(finished: tuple[Project, int, CliPro
 
 def test_a_complete_run_has_nothing_to_resume(finished: tuple[Project, int, CliProcess]) -> None:
     project, _, _ = finished
-    before = (project.root / "out" / "records.jsonl").read_bytes()
-    code, process = project.run("run", "--resume", "--out", "out")
-    assert code == 1, process.stderr
-    assert (project.root / "out" / "records.jsonl").read_bytes() == before
+    out = project.root / "out"
+    whole = {name: (out / name).read_bytes() for name in ("records.jsonl", "run.yaml")}
+    elsewhere = yaml.safe_load(whole["run.yaml"])
+    elsewhere["environment"]["key"] = "elsewhere"
+    for header in (whole["run.yaml"], yaml.safe_dump(elsewhere).encode()):
+        (out / "run.yaml").write_bytes(header)
+        code, process = project.run("run", "--resume", "--out", "out")
+        assert code == 1, process.stderr
+        assert "another environment" not in process.stderr
+        assert (out / "records.jsonl").read_bytes() == whole["records.jsonl"]
+        assert (out / "run.yaml").read_bytes() == header
+    (out / "run.yaml").write_bytes(whole["run.yaml"])
 
 
 def test_a_torn_record_is_judged_again(finished: tuple[Project, int, CliProcess], tmp_path: Path) -> None:

@@ -79,7 +79,10 @@ def compare_runs(old: LoadedRun, new: LoadedRun, *, threshold: float = DEFAULT_T
     environment = environment_differences(old, new)
     common = [(record, new.records[key]) for key, record in old.records.items() if key in new.records]
     # Where the runs as a whole differ, that is said once, and the rows are still shown.
-    rows = [_classify(before, after, check_machine=not environment) for before, after in common]
+    rows = [
+        _classify(before, after, check_machine=not environment or _moved(old, before) or _moved(new, after))
+        for before, after in common
+    ]
     pairs = [
         _Pair(row=row, old=_log_mean(before), new=_log_mean(after))
         for row, (before, after) in zip(rows, common, strict=True)
@@ -96,6 +99,11 @@ def compare_runs(old: LoadedRun, new: LoadedRun, *, threshold: float = DEFAULT_T
         noise=overall.found, old_geometric_mean=old_mean, new_geometric_mean=new_mean, geometric_mean_ratio=ratio,
         warnings=(*old.warnings, *new.warnings, *_doubts(old), *_doubts(new)),
     )  # fmt: skip
+
+
+def _moved(run: LoadedRun, record: Record) -> bool:
+    """Whether a record was made where its run was resumed: what is said of the run's environment is not true of it."""
+    return record.environment_key in [each.get("key") for each in run.later_environments]
 
 
 def _classify(old: Record, new: Record, *, check_machine: bool) -> Row:

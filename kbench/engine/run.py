@@ -49,7 +49,8 @@ def open_store(prepared: Prepared, *, path: Path, started: str) -> RunStore:
                     f"the run was begun with {name} {store.options[name]!r}, not {current[name]!r}",
                     where=str(path), hint="without that flag it goes on as it was begun",
                 )  # fmt: skip
-        store.go_on_in(describe(prepared.inventory, gpu=prepared.gpu))
+        if any(job.key not in store.records for job in prepared.jobs):
+            store.go_on_in(describe(prepared.inventory, gpu=prepared.gpu))
     except KbenchError:
         store.close()
         raise

@@ -82,11 +82,11 @@ def comparison_facts(comparison: Comparison) -> list[str]:
     counts = [f"{len(comparison.having(word))} {word.replace('_', ' ')}" for word in Change if comparison.having(word)]
     legend = [LEGEND] if any(row.old_log_ratios or row.new_log_ratios for row in comparison.rows) else []
     facts = [*legend, ", ".join(counts) or "no pair in common", *notes(comparison)]
-    drift = comparison.reference_drift
-    if drift and max(drift, 1 / drift) >= _DRIFT_WORTH_SAYING and not comparison.environment:
+    drift, other_machine = comparison.reference_drift, any(each.decisive for each in comparison.environment)
+    if drift and max(drift, 1 / drift) >= _DRIFT_WORTH_SAYING and not other_machine:
         facts.append(
             f"the references take {drift:.2f} times as long as in the old run (median): as on another machine, "
-            "though both environments are told alike"
+            "though nothing that is told of the environments says so"
         )
     if comparison.geometric_mean_ratio is not None:
         mean = comparison.geometric_mean_ratio

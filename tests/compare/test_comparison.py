@@ -198,6 +198,18 @@ def test_rows_are_shown_where_only_the_machines_differ() -> None:
     assert comparison.rows[0].verdict is Change.REGRESSED
 
 
+def test_a_record_made_where_its_run_was_resumed_is_compared_with_its_own_machine_alone() -> None:
+    elsewhere, updated = ENVIRONMENT | {"key": "elsewhere"}, ENVIRONMENT | {"key": "updated", "nvcc": "13.1"}
+    names = ("softmax/v1", "softmax/v2")
+    keys = zip(names, ("abc123", "elsewhere"), strict=True)
+    old = make_run([make_record(name, environment_key=key) for name, key in keys], later_environments=(elsewhere,))
+    new = make_run([make_record(name, environment_key="updated") for name in names], environment=updated)
+    for comparison in (compare_runs(old, new), compare_runs(new, old)):
+        assert [each.decisive for each in comparison.environment] == [False]
+        assert [row.verdict for row in comparison.rows] == [Change.SAME, Change.NOT_COMPARABLE]
+    assert [row.verdict for row in compare_runs(old, old).rows] == [Change.SAME, Change.SAME]
+
+
 def test_without_replicates_the_interval_serves() -> None:
     old = make_record(replicate_log_ratios=())
     new = make_record(d=shifted(-0.2), replicate_log_ratios=())
