@@ -16,6 +16,8 @@ import torch
 
 from kbench.errors import InfraError
 
+POISON = 0xFF
+"""A byte that makes NaN in every floating format and -1 in integers: memory that nobody wrote shows."""
 _CUDA_GRANULARITY = 2 << 20
 """Bytes. From this size on, cuMemAlloc gives an allocation of its own, so an IPC handle shares nothing else."""
 
@@ -57,14 +59,38 @@ def create(size: int, device: torch.device) -> Arena:
 
 
 def _create_host(size: int) -> Arena:
+    descriptor = host_memory(size)
+    try:
+        return Arena(data=map_host(descriptor, size), descriptor=descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        raise _no_memory(error) from error
+
+
+def host_memory(size: int) -> int:
+    """A descriptor of `size` bytes of memory, zeros, whose size is final. Raises InfraError."""
     descriptor = os.memfd_create("kbench-arena", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(descriptor, size)
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        return Arena(data=map_host(descriptor, size), descriptor=descriptor)
     except OSError as error:
         os.close(descriptor)
-        raise InfraError("no shared memory for a worker", why=str(error), hint="free memory, or use --size") from error
+        raise _no_memory(error) from error
+    return descriptor
+
+
+def _no_memory(error: OSError) -> InfraError:
+    return InfraError("no shared memory for a worker", why=str(error), hint="free memory, or use --size")
+
+
+def poison(memory: torch.Tensor) -> None:
+    """Set every byte of a flat uint8 tensor, which begins where its storage does, to `POISON`.
+
+    Word by word: a GPU fills bytes at a quarter of its bandwidth.
+    """
+    whole = memory.numel() // 8 * 8
+    memory[:whole].view(torch.int64).fill_(-1)
+    memory[whole:].fill_(POISON)
 
 
 def map_host(descriptor: int, size: int) -> torch.Tensor:
@@ -80,6 +106,11 @@ def map_cuda(handle: str, size: int, device: torch.device) -> torch.Tensor:
         torch.cuda.current_stream().synchronize()
         Driver().check("cuIpcOpenMemHandle_v2", ctypes.byref(pointer), raw, ctypes.c_uint(1))
         return _tensor_at(pointer.value, size, device)
+
+
+def unmap_cuda(mapped: torch.Tensor) -> None:
+    """Let go of what `map_cuda` gave. Views of it must not be used any more."""
+    Driver().check("cuIpcCloseMemHandle", ctypes.c_uint64(mapped.data_ptr()))
 
 
 class _IpcHandle(ctypes.Structure):

@@ -1,6 +1,7 @@
-"""What the judge tells a worker: which file to load (`Task`) and what to make of it (`Setup`).
+"""What the judge tells a worker: how to stand ready (`Welcome`), which file to load (`Task`), what to make of it
+(`Setup`).
 
-Neither holds anything secret: no seed, no expected value, no tolerance.
+None holds anything secret: no seed, no expected value, no tolerance.
 """
 
 from __future__ import annotations
@@ -15,8 +16,23 @@ if TYPE_CHECKING:  # torch, which whoever only hires does not need
 
 
 @dataclass(frozen=True, kw_only=True)
+class Welcome:
+    """What a worker knows from its birth, before it is known what for. Travels as JSON through the fork server."""
+
+    nonce: str
+    """Hex."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    device: str = ""
+    """Where a context is made before anything else; the judge's page is the only arena then. Nowhere where empty."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Task:
-    """Travels as JSON through the fork server."""
+    """Travels as JSON, with the request to load."""
 
     role: str
     """`candidate` (a solution) or `reference` (a problem's own Model)."""
@@ -25,8 +41,6 @@ class Task:
     shown_path: str
     """The path its author knows it by; compilers and tracebacks speak of this one."""
     class_name: str
-    nonce: str
-    """Hex."""
     threads: int
     precision: str
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -40,9 +54,6 @@ class Task:
     """Folders of the same headers, compiled, by the flags that they were compiled with."""
     compile_only: bool = False
     """Compile, but never call: torch here has no CUDA to link against."""
-
-    device: str = ""
-    """Where a context is made before anything else; nowhere where empty."""
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary."""
@@ -73,5 +84,4 @@ class Setup:
     input_stride: int
     output_stride: int
     arenas: Mapping[str, tuple[int, str]]
-    """`inputs`, `state`, `outputs`, `state_out`, on CUDA also `page`: bytes, and the IPC handle (empty: host memory,
-    by descriptor)."""
+    """`inputs`, `state`, `outputs`, `state_out`: bytes, and the IPC handle (empty: host memory, by descriptor)."""

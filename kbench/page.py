@@ -1,8 +1,10 @@
-"""Three words of host memory that judge and worker share, so that neither waits for a message inside a timed window.
+"""Four words of host memory that the judge shares with one worker, so that neither waits for a message inside a timed
+window.
 
     word 0   gate    the judge's: a stream of the worker stands still until it holds the sample's number
     word 16  queued  the worker's: all of the sample's work has been put on the stream
     word 32  done    the worker's: the device has finished it, outputs and all
+    word 48  awake   the worker's: it has made its context, and waits to be told what for
 
 The words lie 64 bytes apart, each in a cache line of its own. What the worker writes here is a claim like any other:
 one that says `done` too early is found out by the outputs, which the judge reads at once.
@@ -11,12 +13,13 @@ one that says `done` too early is found out by the outputs, which the judge read
 from __future__ import annotations
 
 import ctypes
+import itertools
 import mmap
 
 from kbench.arena import Driver
 
 PAGE_BYTES = 4096
-_GATE, _QUEUED, _DONE = 0, 16, 32
+_GATE, _QUEUED, _DONE, _AWAKE = 0, 16, 32, 48
 _REGISTER_PORTABLE_AND_MAPPED = 3
 _WAIT_UNTIL_AT_LEAST = 0
 
@@ -28,6 +31,8 @@ class Page:
         self._map = mmap.mmap(descriptor, PAGE_BYTES)
         self._words = memoryview(self._map).cast("I")
         self._on_device: ctypes.c_uint64 | None = None
+        self.numbers = itertools.count(1)
+        """Of samples: the gate never shows a smaller one than before."""
 
     def open_gate(self, number: int) -> None:
         """Let the stream that waits for `number` go on."""
@@ -40,6 +45,14 @@ class Page:
     def say_done(self, number: int) -> None:
         """The sample's work is finished."""
         self._words[_DONE] = number
+
+    def say_awake(self) -> None:
+        """The context is made, or cannot be."""
+        self._words[_AWAKE] = 1
+
+    def is_awake(self) -> bool:
+        """Whether the worker said so. It had seen nobody's code by then."""
+        return self._words[_AWAKE] == 1
 
     def is_queued(self, number: int) -> bool:
         """Whether the worker said so of this sample."""

@@ -47,6 +47,7 @@ class Kind(enum.IntEnum):
     GET_STATE = 4
     PREPARE = 5
     SAMPLE = 6
+    RELEASE = 7
     DONE = 64
     SAMPLED = 65
     FAILED = 127

@@ -86,18 +86,22 @@ def _measured(
 ) -> list[dict[Key, Record]]:
     """For each side, its pairs' records, each over all rounds."""
     options = sides[0].options
-    with staffed(sides[0], listener, also_hidden=hidden) as (hiring, room), watching(sides[0].gpu) as gauge:
-        from kbench.engine.pipeline import build_all
 
-        def log_path(pair: str, name: str) -> Path:
-            path = folder / "logs" / pair / f"{name}.log"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return path
+    def log_path(pair: str, name: str) -> Path:
+        path = folder / "logs" / pair / f"{name}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
-        settings = settings_of(
+    with (
+        staffed(sides[0], listener, also_hidden=hidden) as (hiring, room),
+        watching(sides[0].gpu) as gauge,
+        settings_of(
             sides[0], hiring, room.toolchain, environment_key="confirm", log_path=log_path,
             stage=lambda *_: None, gauge=gauge,
-        )  # fmt: skip
+        ) as settings,
+    ):  # fmt: skip
+        from kbench.engine.pipeline import build_all
+
         built = [
             {
                 job.key: (job, build)

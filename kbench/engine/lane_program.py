@@ -66,7 +66,6 @@ def serve(boss: Connection) -> None:
     from kbench.engine.records import make_record
     from kbench.engine.staff import build_room, hiring_from, settings_of
     from kbench.errors import InfraError
-    from kbench.model import Device
     from kbench.store.writer import log_path
 
     order: Order = boss.recv()
@@ -78,35 +77,36 @@ def serve(boss: Connection) -> None:
             watching(prepared.gpu) as gauge,
         ):
             with without_collection():
-                import torch
+                import scipy.special  # type: ignore[import-untyped, unused-ignore] # noqa: F401 - for the first summary
 
                 from kbench.engine import health
-                from kbench.engine.pair import run_pair
+                from kbench.engine.pair import judged_on, run_pair
                 from kbench.judge.warm import warm_up
 
                 gc.freeze()  # the garbage collection after each pair (`release_memory`) took 0.2 s to look at it all
 
             room = build_room(prepared, hiring, order.toolchain)
-            settings = settings_of(
-                prepared, hiring, order.toolchain, environment_key=order.environment_key, log_path=logs,
-                stage=relay.stage, gauge=gauge,
-            )  # fmt: skip
-            device = torch.device("cuda:0" if prepared.device is Device.CUDA else "cpu")
+            device = judged_on(prepared.device)
             health.look_at(device)
             warm_up(order.first.problem, size=order.first.size, device=device)
             hiring.server.await_ready()
-            boss.send((READY,))
-            while True:
-                job, built = boss.recv()
-                if built.needs_device:  # nothing is timed on it now
-                    built = build_job(job, room, logs, relay)
-                if built.failure is None:
-                    outcome = run_pair(job, built, settings)
-                else:
-                    outcome = make_record(job, built, built.failure, order.environment_key), (), ()
-                boss.send((OUTCOME, outcome))
-                if health.may_have_harmed(outcome[0]):
-                    health.look_at(device)
+            with settings_of(
+                prepared, hiring, order.toolchain, environment_key=order.environment_key, log_path=logs,
+                stage=relay.stage, gauge=gauge,
+            ) as settings:  # fmt: skip
+                settings.spares.fill(1)
+                boss.send((READY,))
+                while True:
+                    job, built = boss.recv()
+                    if built.needs_device:  # nothing is timed on it now
+                        built = build_job(job, room, logs, relay)
+                    if built.failure is None:
+                        outcome = run_pair(job, built, settings)
+                    else:
+                        outcome = make_record(job, built, built.failure, order.environment_key), (), ()
+                    boss.send((OUTCOME, outcome))
+                    if health.may_have_harmed(outcome[0]):
+                        health.look_at(device)
     except InfraError as error:
         boss.send((BROKEN, str(error)))
 

@@ -33,14 +33,16 @@ from kbench.measure.spoiled import advise
 from kbench.measure.summary import summarise
 from kbench.measure.window import CPU_SLACK, CUDA_SLACK, SOLUTION
 from kbench.model import Device, Job, Status, Verdict
-from kbench.remote.hire import Hiring, Post, hire
+from kbench.remote.hire import Hiring, Post
 from kbench.remote.link import WorkerFailed, WorkerLink
+from kbench.remote.spares import Spares
 from kbench.sanitize.check import sanitize
 
 _CPU_LEAST_SAMPLE_NS = 4e6
 _CUDA_LEAST_SAMPLE_NS = 2e6
 """So long that the window's slack is a small share of a sample."""
 _TIMED_CASE = "randomised_parameters"
+_JUDGES_MEMORY = "judge_memory"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,7 @@ class Settings:
     """How pairs are judged and measured in this run."""
 
     hiring: Hiring
+    spares: Spares
     seeds: SeedSource
     exams: Exams
     baselines: tuple[str, ...]
@@ -59,14 +62,26 @@ class Settings:
     build_environment: Mapping[str, str]
     log_path: Callable[[str, str], Path]
     stage: Callable[[str, str], None]
+    hurried: bool = False
+    """Whether workers may serve longer than one replicate."""
     sanitize: bool = False
     gauge: Gauge = field(default_factory=NoGauge)
     """Read between the timed calls."""
 
 
+def judged_on(device: Device) -> torch.device:
+    """Where jobs for a device run: on the CPU, or on the one GPU that is to be seen."""
+    return torch.device("cpu") if device is Device.CPU else torch.device("cuda:0")
+
+
 def torch_device(job: Job) -> torch.device:
-    """Where a job runs: on the CPU, or on the one GPU that is to be seen."""
-    return torch.device("cpu") if job.device is Device.CPU else torch.device("cuda:0")
+    """Where a job runs."""
+    return judged_on(job.device)
+
+
+def woken(device: torch.device) -> str:
+    """The device that a worker makes its context on before anything else; none where there is nothing to be made."""
+    return str(device) if device.type == "cuda" else ""
 
 
 def run_pair(job: Job, build: Build, settings: Settings) -> Outcome:
@@ -83,6 +98,19 @@ def run_pair(job: Job, build: Build, settings: Settings) -> Outcome:
 
 
 def _run_pair(job: Job, build: Build, settings: Settings) -> Outcome:
+    findings = _findings(job, build, settings)
+    if _lacked_memory(findings.verdict) and settings.spares.dismiss():  # it may be they who had what it lacked
+        findings = _findings(job, build, settings)
+    samples = findings.measurement.samples if findings.measurement else ()
+    record = make_record(job, build, findings.verdict, settings.environment_key, findings=findings)
+    return record, samples, findings.readings
+
+
+def _lacked_memory(verdict: Verdict) -> bool:
+    return verdict.status is Status.OUT_OF_MEMORY or verdict.reason == _JUDGES_MEMORY
+
+
+def _findings(job: Job, build: Build, settings: Settings) -> Findings:
     findings = Findings(Verdict(status=Status.INFRA_ERROR, reason="unfinished"))
     try:
         _examine(job, build, settings, findings)
@@ -101,13 +129,11 @@ def _run_pair(job: Job, build: Build, settings: Settings) -> Outcome:
         findings.verdict = Verdict(status=Status.INFRA_ERROR, reason="kbench", message=str(error))
     except torch.OutOfMemoryError as error:
         message = f"the judge ran out of device memory: {str(error).splitlines()[0]}; hint: --size, or a freer device"
-        findings.verdict = Verdict(status=Status.INFRA_ERROR, reason="judge_memory", message=message)
+        findings.verdict = Verdict(status=Status.INFRA_ERROR, reason=_JUDGES_MEMORY, message=message)
         settings.exams.forget()
     finally:
         release_memory()
-    samples = findings.measurement.samples if findings.measurement else ()
-    record = make_record(job, build, findings.verdict, settings.environment_key, findings=findings)
-    return record, samples, findings.readings
+    return findings
 
 
 def _examine(job: Job, build: Build, settings: Settings, findings: Findings) -> None:
@@ -120,26 +146,29 @@ def _examine(job: Job, build: Build, settings: Settings, findings: Findings) -> 
     specs += [_baseline(name, reference, settings, job) for name in settings.baselines]
     with (
         Desk(reference, first.case, first.expected) as desk,
-        Crew(specs, hiring=settings.hiring, descriptors=desk.descriptors, device=device) as crew,
+        Crew(
+            specs, spares=settings.spares, descriptors=desk.descriptors, device=device, hurried=settings.hurried
+        ) as crew,
     ):
         stream = Stream(desk, device)
-        asked = _Asked(first, exam.questions(), once_right=lambda: crew.expect([spec.name for spec in specs]))
-        with hire(settings.hiring, _candidate(job, build, settings, "judge"), descriptors=desk.descriptors) as link:
-            findings.verdict = _judge(link, stream, reference, asked, settings.seeds)
-            findings.isolation = link.stop().layers
+        asked = _Asked(first, exam.questions(), once_right=crew.expect_all)
+        link = crew.hire_to_judge(_candidate(job, build, settings, "judge"))
+        findings.verdict = _judge(link, stream, reference, asked, settings.seeds)
+        crew.judged(right=findings.verdict.status is Status.CORRECT)
         findings.left_out = list(exam.left_out)
         findings.judge_s = round(time.monotonic() - start, 3)
-        if findings.verdict.status is not Status.CORRECT:
-            return
-        if not asked.decidable:
-            findings.flags.append("precision_undecidable")
-        timed = asked.timed
-        history = exam.depends_on_history(timed)
-        del first, asked
-        bench = Bench(
-            reference=reference, desk=desk, stream=stream, question=timed, seeds=settings.seeds, history=history
-        )
-        _measure(job, settings, bench, crew, exam, findings)
+        if findings.verdict.status is Status.CORRECT:
+            if not asked.decidable:
+                findings.flags.append("precision_undecidable")
+            timed = asked.timed
+            history = exam.depends_on_history(timed)
+            del first, asked
+            bench = Bench(
+                reference=reference, desk=desk, stream=stream, question=timed, seeds=settings.seeds, history=history
+            )
+            _measure(job, settings, bench, crew, exam, findings)
+    if link.ending is not None:
+        findings.isolation = link.ending.layers
 
 
 class _Asked:
@@ -178,12 +207,11 @@ def _measure(job: Job, settings: Settings, bench: Bench, crew: Crew, exam: Exam,
         settings.stage(job.solution.id, f"timing {replicate + 1}/{of}")
 
     try:
-        with LiveBackend(bench, crew, settings.gauge) as backend:
-            taken = take_samples(
-                backend, list(crew.specs), effort=settings.effort, progress=progress,
-                budget=_budget(settings, bench.desk, bench.reference.device),
-                slack=CPU_SLACK if job.device is Device.CPU else CUDA_SLACK,
-            )  # fmt: skip
+        taken = take_samples(
+            LiveBackend(bench, crew, settings.gauge), list(crew.specs), effort=settings.effort, progress=progress,
+            budget=_budget(settings, bench.desk, bench.reference.device),
+            slack=CPU_SLACK if job.device is Device.CPU else CUDA_SLACK,
+        )  # fmt: skip
     except WorkerFailed as failed:
         findings.verdict = failed.verdict
         return
@@ -191,6 +219,7 @@ def _measure(job: Job, settings: Settings, bench: Bench, crew: Crew, exam: Exam,
         findings.verdict = wrong.verdict
         return
     if exam.floor_ms is None:  # once for all solutions: the device is warm now
+        crew.await_quiet()
         exam.floor_ms = _floor(bench)
     floor = exam.floor_ms
     measurement, findings.log_ratios = summarise(taken, baselines=settings.baselines, floor=floor)
@@ -222,7 +251,7 @@ def _candidate(job: Job, build: Build, settings: Settings, log: str) -> Post:
         log=settings.log_path(job.solution.id, log),
         libraries=build.libraries,
         environment=settings.build_environment,
-        device=_woken(job),
+        device=woken(torch_device(job)),
     )
 
 
@@ -239,15 +268,9 @@ def _baseline(name: str, reference: Reference, settings: Settings, job: Job) -> 
         overrides=reference.overrides,
         environment={"TORCHINDUCTOR_CACHE_DIR": str(cache), "TRITON_CACHE_DIR": f"{cache}/triton"} if cache else {},
         writable=cache,
-        device=_woken(job),
+        device=woken(torch_device(job)),
     )
     return SideSpec(name=name, post=post, compile_mode=mode)
-
-
-def _woken(job: Job) -> str:
-    """The device that a worker makes its context on before anything else; none where there is nothing to be made."""
-    device = torch_device(job)
-    return str(device) if device.type == "cuda" else ""
 
 
 def _budget(settings: Settings, desk: Desk, device: torch.device) -> Budget:

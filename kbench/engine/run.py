@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,11 +93,11 @@ def _execute_here(jobs: Sequence[Job], prepared: Prepared, store: RunStore, list
         timing_lock(None, folder=options.lock_dir, waiting=listener.note),
         staffed(prepared, listener, also_hidden=[store.path]) as (hiring, room),
         watching(None) as gauge,
-    ):
-        settings = settings_of(
+        settings_of(
             prepared, hiring, room.toolchain, environment_key=key, log_path=store.log_path, stage=listener.stage,
             gauge=gauge,
-        )  # fmt: skip
+        ) as settings,
+    ):  # fmt: skip
         run_jobs(
             jobs, store=store, room=room, lanes=[LaneHere(settings)], workers=options.jobs, apart=False,
             environment_key=key, listener=listener,
@@ -115,6 +117,8 @@ def _execute_beside(jobs: Sequence[Job], prepared: Prepared, store: RunStore, li
             )
             placed = list(zip(prepared.gpus, shares.lanes, strict=True))
             with lane_processes(placed, order, listener) as lanes:
+                # What the tables are made with takes 0.7 s to import: meanwhile.
+                threading.Thread(target=importlib.import_module, args=("pandas",), daemon=True).start()
                 run_jobs(
                     jobs, store=store, room=room, lanes=lanes, workers=options.jobs, apart=shares.apart,
                     environment_key=key, listener=listener,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from kbench.engine.pair import Settings
     from kbench.machine.telemetry import Gauge
     from kbench.remote.hire import Hiring
+
+
+_KEPT_IN_A_HURRY = 2
+"""Workers with a context: a pair takes one about as often as the driver makes one."""
 
 
 @contextmanager
@@ -104,6 +109,7 @@ def hiring_from(
         )
 
 
+@contextmanager
 def settings_of(
     prepared: Prepared,
     hiring: Hiring,
@@ -113,33 +119,39 @@ def settings_of(
     log_path: Callable[[str, str], Path],
     stage: Callable[[str, str], None],
     gauge: Gauge,
-) -> Settings:
-    """How the pairs of a run are judged and measured."""
-    from kbench.engine.pair import Settings
+) -> Iterator[Settings]:
+    """How the pairs of a run are judged and measured. Workers that wait for one are gone when it is left."""
+    from kbench.engine.pair import Settings, judged_on, woken
     from kbench.judge.cases import SeedSource
     from kbench.judge.exam import Exams
+    from kbench.measure.crew import has_room
     from kbench.measure.replicates import Effort
+    from kbench.remote.spares import Spares
 
     options = prepared.options
     seeds = SeedSource(options.seed)
-    return Settings(
-        hiring=hiring,
-        seeds=seeds,
-        exams=Exams(seeds),
-        baselines=options.baselines,
-        effort=Effort(
-            replicates=options.replicates, most_replicates=options.most_replicates, hurried=options.half_blocks
-        ),
-        blocks=prepared.blocks,
-        min_samples=options.min_samples,
-        min_block_ms=options.min_block_ms,
-        environment_key=environment_key,
-        build_environment=toolchain.environment(),
-        log_path=log_path,
-        stage=stage,
-        sanitize=options.sanitize,
-        gauge=gauge,
-    )
+    device = judged_on(prepared.device)
+    hurried = options.half_blocks and device.type == "cuda"  # on the CPU a heap's history shows in the times
+    kept = _KEPT_IN_A_HURRY if hurried else 0
+    with Spares(hiring, device=woken(device), kept=kept, has_room=functools.partial(has_room, device)) as spares:
+        yield Settings(
+            hiring=hiring,
+            spares=spares,
+            seeds=seeds,
+            exams=Exams(seeds),
+            baselines=options.baselines,
+            effort=Effort(replicates=options.replicates, most_replicates=options.most_replicates),
+            blocks=prepared.blocks,
+            min_samples=options.min_samples,
+            min_block_ms=options.min_block_ms,
+            environment_key=environment_key,
+            build_environment=toolchain.environment(),
+            log_path=log_path,
+            stage=stage,
+            hurried=hurried,
+            sanitize=options.sanitize,
+            gauge=gauge,
+        )
 
 
 def _environment(prepared: Prepared, toolchain: Toolchain) -> dict[str, str]:

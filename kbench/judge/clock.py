@@ -110,8 +110,9 @@ class DeviceClock:
         self._flush = torch.empty(size, dtype=torch.uint8, device=device)
 
     def sample(self, link: WorkerLink, sets: Sequence[Drawn], timeout_s: float, *, wall: bool = False) -> Sampled:
-        page, number = self._desk.page, next(self._desk.numbers)
+        page = link.recruit.page
         assert page is not None
+        number = next(page.numbers)
         places = self._desk.aim(len(sets))
         staged = self._desk.stage_inputs(sets)
         link.prepare(calls=len(sets))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,11 +16,8 @@ from kbench.judge.cases import Case
 from kbench.judge.oracle import Expected, same_bytes
 from kbench.judge.reference import CONSTRUCTION_SEED, Drawn, Reference
 from kbench.layout import TensorSlot, dtype_name, is_dense, lay_out, shifted, view
-from kbench.page import PAGE_BYTES, Page
 from kbench.protocol import OutputForm
 
-_POISON = 0xFF
-"""A byte that makes NaN in every floating format and -1 in integers: an output nobody wrote shows."""
 _ROLES = ("inputs", "state", "outputs", "state_out")
 _RED_ZONE_BYTES = 1024
 _GLIMPSED_BYTES = 4096
@@ -68,22 +64,17 @@ class Desk:
         inputs_bytes, outputs_bytes = self.sets * self._input_stride, self.sets * self._output_stride
         self._sizes = dict(zip(_ROLES, (inputs_bytes, state_bytes, outputs_bytes, state_bytes), strict=True))
         self._arenas: dict[str, arena.Arena] = {}
-        self.page: Page | None = None
-        self.numbers = itertools.count(1)
         try:
             for role, size in self._sizes.items():
                 self._arenas[role] = arena.create(size, self._device)
-            if self._device.type == "cuda":
-                self._arenas["page"] = arena.create(PAGE_BYTES, torch.device("cpu"))
-                self.page = Page(self._arenas["page"].descriptor)
-            self._arenas["inputs"].data.fill_(_POISON)
+            arena.poison(self._arenas["inputs"].data)
         except BaseException:
             self.close()
             raise
 
     @property
     def descriptors(self) -> list[int]:
-        """The host memory to hand to a worker (on CUDA the page alone: handles travel in the set-up)."""
+        """The host memory to hand to a worker (on CUDA there is none: handles travel in the set-up)."""
         return [a.descriptor for a in self._arenas.values() if a.descriptor >= 0]
 
     @property
@@ -94,7 +85,6 @@ class Desk:
     def setup(self, *, mode: str | None, compile_mode: str | None = None) -> Setup:
         """What a worker of either side is told."""
         dtype = self._reference.dtype
-        sizes = dict(self._sizes) | ({"page": PAGE_BYTES} if self.page else {})
         return Setup(
             device=str(self._device),
             init_inputs=self._reference.init_inputs,
@@ -108,7 +98,7 @@ class Desk:
             sets=self.sets,
             input_stride=self._input_stride,
             output_stride=self._output_stride,
-            arenas={role: (size, self._arenas[role].handle) for role, size in sizes.items()},
+            arenas={role: (size, self._arenas[role].handle) for role, size in self._sizes.items()},
         )
 
     def put_inputs(self, sets: Sequence[Drawn]) -> None:
@@ -124,7 +114,7 @@ class Desk:
         self._poison_outputs(len(sets))
         staged = torch.empty(len(sets) * self._input_stride, dtype=torch.uint8, device=self._device)
         for zone in self._zones(staged, len(sets)):
-            zone.fill_(_POISON)
+            zone.fill_(arena.POISON)
         self._lay(sets, staged)
         return staged
 
@@ -133,7 +123,7 @@ class Desk:
         self._arenas["inputs"].data[: staged.numel()].copy_(staged)
 
     def _poison_outputs(self, calls: int) -> None:
-        self._arenas["outputs"].data[: calls * self._output_stride].fill_(_POISON)
+        arena.poison(self._arenas["outputs"].data[: calls * self._output_stride])
 
     def _lay(self, sets: Sequence[Drawn], memory: torch.Tensor) -> None:
         forms = [(slot.dtype, slot.shape) for slot in self._input_slots]
@@ -156,10 +146,10 @@ class Desk:
     def zones_intact(self) -> bool:
         """Whether nobody wrote between the inputs. What was found there is put right again."""
         zones = self._zones(self._arenas["inputs"].data, self.sets)
-        intact = all(bool((zone == _POISON).all()) for zone in zones)
+        intact = all(bool((zone == arena.POISON).all()) for zone in zones)
         if not intact:
             for zone in zones:
-                zone.fill_(_POISON)
+                zone.fill_(arena.POISON)
         return intact
 
     def _zones(self, memory: torch.Tensor, sets: int) -> list[torch.Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy
 import torch
 
 _LEAST_FOR_STEP = 3
@@ -24,7 +25,7 @@ class Mismatch:
 def describe(text: str, got: torch.Tensor, oracle: torch.Tensor, over: torch.Tensor, badness: torch.Tensor) -> Mismatch:
     """Name the element of `over` with the largest `badness`, how many are off, and where they lie."""
     flat = int(torch.where(over, badness.nan_to_num(nan=math.inf, posinf=math.inf), -1.0).flatten().argmax())
-    index = tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), got.shape)) if got.dim() else ()
+    index = tuple(int(i) for i in numpy.unravel_index(flat, got.shape))  # torch's own imports sympy first: 2.4 s
     expected, came = float(oracle[index]), float(got[index])
     count, total = int(over.sum()), over.numel()
     where = pattern(over) if count < total else ""

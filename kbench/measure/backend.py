@@ -44,11 +44,8 @@ class Follower(Protocol[_Followed]):
 class Backend(Protocol[AnySide]):
     """Makes the sides of a replicate: workers on the CPU or on CUDA, or clocks that are made up."""
 
-    def staffed(self, names: Sequence[str], *, then: Sequence[str] = ()) -> AbstractContextManager[list[AnySide]]:
-        """Fresh sides, started in this order and alive together; gone when the context ends.
-
-        `then`: who will be next, in their order, and may be started meanwhile; nobody where empty.
-        """
+    def staffed(self, names: Sequence[str]) -> AbstractContextManager[list[AnySide]]:
+        """Sides, started in this order and alive together, until the context ends; the solution's is fresh."""
         ...
 
     def follow(self, sides: Sequence[AnySide], *, samples: int, calls: int) -> Follower[AnySide]:

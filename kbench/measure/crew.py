@@ -1,22 +1,21 @@
-"""The workers of one pair's replicates: hired when their turn comes, or ahead of it.
-
-A worker makes its CUDA context as soon as it is hired, before it knows of the file that it is for, and the driver makes
-one at a time. Hired ahead it does so while others are judged or timed, whose medians do not show it: of copies of 4 us,
-28 us and 0.25 ms on an H200, timed beside one process after the other that made a context and ended, they were off by
-0.2% at most, as those of two quiet rounds were; the slowest hundredth of the samples took 10 to 25% longer.
-"""
+"""The workers of one pair, as they come and go."""
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
 
 import torch
 
-from kbench.remote.hire import Hiring, Post, hire
+from kbench.measure.window import SOLUTION
+from kbench.remote.hire import Post
 from kbench.remote.link import WorkerLink
+from kbench.remote.spares import Spares
+from kbench.sandbox.client import Ending
 
 _COMPILE_TIMEOUT_S = 600.0
 
@@ -30,50 +29,99 @@ class SideSpec:
     compile_mode: str | None = None
 
 
+def has_room(device: torch.device) -> bool:
+    """Whether what is now in use of the device's memory would fit in once more. Never on the CPU: whoever is there too
+    early, or too long, takes its time."""
+    if device.type != "cuda":
+        return False
+    free, total = torch.cuda.mem_get_info(device)
+    return free > total - free
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hired:
+    """A worker for a side."""
+
+    link: WorkerLink
+    constructed: bool = False
+    """Whether it holds its module already."""
+
+
 class Crew:
-    """Hires for one pair. Whoever waits in vain for a turn is gone when it is left."""
+    """Hires for one pair. All who came are gone when it is left, but for references that stay for the next pair."""
 
     def __init__(
-        self, specs: Sequence[SideSpec], *, hiring: Hiring, descriptors: Sequence[int], device: torch.device
-    ) -> None:
-        """`descriptors` are the host arenas."""
+        self, specs: Sequence[SideSpec], *, spares: Spares, descriptors: Sequence[int], device: torch.device,
+        hurried: bool = False,
+    ) -> None:  # fmt: skip
+        """`descriptors` are the host arenas; `hurried`: whoever was judged is timed as well, in the first replicate."""
         self.specs = {spec.name: spec for spec in specs}
-        self._hiring = hiring
+        self._spares = spares
         self._descriptors = descriptors
         self._device = device
-        self._waiting: tuple[list[str], list[WorkerLink]] = ([], [])
+        self._hurried = hurried
+        self._judged: WorkerLink | None = None
+        self._closers = concurrent.futures.ThreadPoolExecutor()
+        self._leaving: list[Future[Ending]] = []
+        self._staying: list[tuple[Post, WorkerLink]] = []
 
-    @property
-    def has_room(self) -> bool:
-        """Whether what is now in use of the device's memory would fit in once more. Never on the CPU: whoever is there
-        too early takes its time."""
-        if self._device.type != "cuda":
-            return False
-        free, total = torch.cuda.mem_get_info(self._device)
-        return free > total - free
+    def expect_all(self) -> None:
+        """Have somebody ready for each side. Raises InfraError."""
+        self._spares.fill(sum(self._spares.serves(spec.post) for spec in self.specs.values()))
 
-    def expect(self, names: Sequence[str]) -> None:
-        """Hire ahead, in this order, where they would not be in the way. Raises InfraError."""
-        if self.has_room and not self._waiting[0]:
-            self._waiting = (list(names), self._hired(names))
+    def hire_to_judge(self, post: Post) -> WorkerLink:
+        """Whoever is judged before anybody is timed. Raises InfraError."""
+        self._judged = self._spares.hire(post, descriptors=self._descriptors)
+        return self._judged
 
-    def hire(self, names: Sequence[str]) -> list[WorkerLink]:
-        """A worker for each name, hired in this order, now or before. Raises InfraError."""
-        expected, links = self._waiting
-        if expected != list(names):
-            return self._hired(names)
-        self._waiting = ([], [])
-        return links
+    def judged(self, *, right: bool) -> None:
+        """It answered all there was to ask, or was wrong. Raises InfraError."""
+        if self._judged is not None and not (right and self._hurried):
+            link, self._judged = self._judged, None
+            self.let_go(link)
 
-    def _hired(self, names: Sequence[str]) -> list[WorkerLink]:
+    def hire(self, names: Sequence[str]) -> list[Hired]:
+        """A worker for each of these sides, hired in this order. Raises InfraError."""
         with contextlib.ExitStack() as stack:
-            links = [stack.enter_context(self._one(self.specs[name])) for name in names]
+            hired = [self._one(self.specs[name], stack) for name in names]
             stack.pop_all()
-            return links
+            return hired
 
-    def _one(self, spec: SideSpec) -> WorkerLink:
+    def _one(self, spec: SideSpec, stack: contextlib.ExitStack) -> Hired:
+        if spec.name == SOLUTION and self._judged is not None:
+            link, self._judged = self._judged, None
+            return Hired(link=stack.enter_context(link), constructed=True)
         load_s = _COMPILE_TIMEOUT_S if spec.compile_mode else None
-        return hire(self._hiring, spec.post, descriptors=self._descriptors, load_s=load_s)
+        link = self._spares.hire(spec.post, descriptors=self._descriptors, load_s=load_s)
+        return Hired(link=stack.enter_context(link))
+
+    def let_go(self, link: WorkerLink) -> None:
+        """A CUDA context takes 0.1 s to go: that need not be waited for, where the device has room for the next.
+
+        Raises InfraError where it was waited for and one will not go.
+        """
+        self._leaving.append(self._closers.submit(link.close))
+        if not has_room(self._device):
+            self.await_gone()
+
+    def part_with(self, name: str, link: WorkerLink) -> None:
+        """A side's turn is over. Raises InfraError where it was waited for and one will not go."""
+        post = self.specs[name].post
+        if self._spares.keeps(post):
+            self._staying.append((post, link))  # to the end: no two of a pair's replicates have the same
+        else:
+            self.let_go(link)
+
+    def await_quiet(self) -> None:
+        """Until nobody is coming or going on the device. Raises InfraError where one will not go."""
+        self.await_gone()
+        self._spares.await_awake()
+
+    def await_gone(self) -> None:
+        """Raises InfraError where one will not go."""
+        leaving, self._leaving = self._leaving, []
+        for each in leaving:
+            each.result()
 
     def __enter__(self) -> Crew:
         return self
@@ -81,6 +129,11 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.ExitStack() as stack:
-            for link in self._waiting[1]:
-                stack.enter_context(link)
+        if self._judged is not None:
+            self._leaving.append(self._closers.submit(self._judged.close))
+        for post, link in self._staying:
+            if kind is not None or not self._spares.keep(post, link):
+                self._leaving.append(self._closers.submit(link.close))
+        self._closers.shutdown()
+        if kind is None:
+            self.await_gone()

@@ -6,9 +6,7 @@ import concurrent.futures
 import contextlib
 import statistics
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from types import TracebackType
 
 import torch
 
@@ -21,11 +19,10 @@ from kbench.judge.stream import Stream
 from kbench.machine.reading import Reading
 from kbench.machine.telemetry import Gauge
 from kbench.measure.checks import Checks
-from kbench.measure.crew import Crew, SideSpec
+from kbench.measure.crew import Crew, Hired, SideSpec
 from kbench.measure.window import SOLUTION
 from kbench.model import Status, Timed, Verdict
 from kbench.remote.link import WorkerFailed, WorkerLink
-from kbench.sandbox.client import Ending
 
 _COMPILE_TIMEOUT_S = 600.0
 _BUSY_NS = 1e6
@@ -108,56 +105,36 @@ def _one_thread() -> Iterator[None]:
 
 
 class LiveBackend:
-    """Puts workers on the bench of one pair. All that had a turn are gone when it is left."""
+    """Puts workers on the bench of one pair."""
 
     def __init__(self, bench: Bench, crew: Crew, gauge: Gauge) -> None:
         self._bench = bench
         self._crew = crew
         self._gauge = gauge
         self._checks: Checks | None = None
-        self._closers = concurrent.futures.ThreadPoolExecutor()
-        self._leaving: list[Future[Ending]] = []
-
-    def __enter__(self) -> LiveBackend:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._closers.shutdown()
-        if kind is None:
-            self._await_gone()
 
     @contextlib.contextmanager
-    def staffed(self, names: Sequence[str], *, then: Sequence[str] = ()) -> Iterator[list[LiveSide]]:
+    def staffed(self, names: Sequence[str]) -> Iterator[list[LiveSide]]:
         """All are hired in order, and then construct their modules at once, each on cores that have nothing else to do.
 
-        Those of the replicate before may still be going meanwhile, where the device has room for both, and those of the
-        next (`then`) are hired ahead. Raises WorkerFailed for the solution's own faults, BaselineFailed for ours.
+        Those of the replicate before may still be going meanwhile, where the device has room for both. Raises
+        WorkerFailed for the solution's own faults, BaselineFailed for ours.
         """
         specs = [self._crew.specs[name] for name in names]
         with contextlib.ExitStack() as stack:
-            links = [stack.enter_context(link) for link in self._crew.hire(names)]
+            hired = self._crew.hire(names)
+            for each in hired:
+                stack.enter_context(each.link)
             with concurrent.futures.ThreadPoolExecutor(len(specs)) as pool:  # where one fails, the others end first
-                list(pool.map(lambda spec, link: _construct(self._bench, spec, link), specs, links))
-            self._await_gone()
-            sides = [_ready(self._bench, *each, self._question()) for each in zip(specs, links, strict=True)]
-            roomy = self._crew.has_room
-            if then:
-                self._crew.expect(then)
-            yield sides
-            self._leaving = [self._closers.submit(link.close) for link in links]  # a CUDA context takes 0.1 s to go
+                list(pool.map(lambda spec, each: _construct(self._bench, spec, each), specs, hired))
+            yield [_ready(self._bench, *each, self._question()) for each in zip(specs, hired, strict=True)]
             stack.pop_all()
-            if not roomy:
-                self._await_gone()
-
-    def _await_gone(self) -> None:
-        """Raises InfraError where one will not go."""
-        leaving, self._leaving = self._leaving, []
-        for each in leaving:
-            each.result()
+        for name, each in zip(names, hired, strict=True):
+            self._crew.part_with(name, each.link)
 
     def follow(self, sides: Sequence[LiveSide], *, samples: int, calls: int) -> Guard:
+        """What comes from here on is evidence: nobody else comes or goes meanwhile."""
+        self._crew.await_quiet()
         bench = self._bench
         self._checks = Checks(
             bench.reference, bench.stream, bench.seeds, self._question(),
@@ -197,16 +174,19 @@ class Guard:
             raise Disturbed(Verdict(status=Status.REJECTED, reason="device_busy", message=said))
 
 
-def _construct(bench: Bench, spec: SideSpec, link: WorkerLink) -> None:
+def _construct(bench: Bench, spec: SideSpec, hired: Hired) -> None:
+    if hired.constructed:
+        return
     try:
-        link.load()
-        link.construct(bench.desk.setup(mode=bench.reference.problem.mode, compile_mode=spec.compile_mode))
+        hired.link.load()
+        hired.link.construct(bench.desk.setup(mode=bench.reference.problem.mode, compile_mode=spec.compile_mode))
     except WorkerFailed as failed:
         raise _blame(spec.name, failed) from failed
 
 
-def _ready(bench: Bench, spec: SideSpec, link: WorkerLink, question: Question) -> LiveSide:
+def _ready(bench: Bench, spec: SideSpec, hired: Hired, question: Question) -> LiveSide:
     """With its state set, and compiled where it is to be."""
+    link = hired.link
     try:
         bench.desk.put_state(question.case.state)
         link.set_state()

@@ -21,8 +21,6 @@ class Effort:
     replicates: int
     most_replicates: int
     """Where the interval is still wide (`stats.wants_more`). No more than `replicates`: their number is fixed."""
-    hurried: bool = False
-    """Whether the next replicate's processes may start while one is timed."""
 
 
 def take_samples(
@@ -53,8 +51,7 @@ def take_samples(
     while _goes_on(samples, replicate, effort, slack):
         progress(replicate, effort.replicates if replicate < effort.replicates else effort.most_replicates)
         order = list(names) if replicate % 2 == 0 else list(reversed(names))
-        follows = effort.hurried and replicate + 1 < effort.replicates
-        with backend.staffed(order, then=order[::-1] if follows else ()) as sides:
+        with backend.staffed(order) as sides:
             paces = in_step({side.name: warm_up(side, budget, trusted=side.name != SOLUTION) for side in sides})
             pace = paces[SOLUTION]
             follower = backend.follow(sides, samples=samples_of(pace, budget), calls=pace.calls)

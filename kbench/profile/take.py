@@ -16,7 +16,7 @@ from kbench.build.service import Build, BuildRoom, build
 from kbench.config import RunOptions
 from kbench.engine.events import Listener
 from kbench.engine.lock import timing_lock
-from kbench.engine.pair import possible, release_memory, torch_device
+from kbench.engine.pair import possible, release_memory, torch_device, woken
 from kbench.engine.prepare import Prepared, prepare
 from kbench.engine.records import padded_source, settled
 from kbench.engine.staff import staffed
@@ -162,6 +162,7 @@ class _Taking:
             log=self._post.logs / "run.log",
             libraries=self._built.libraries,
             environment=self._room.toolchain.environment(),
+            device=woken(reference.device),
         )
         with hire(self._post.hiring, worker, descriptors=desk.descriptors) as link:
             link.load()

@@ -150,7 +150,6 @@ class _Room:
             path=str(candidate if on_candidate else self.work / "problem.py"),
             shown_path=job.solution.shown_path if on_candidate else job.problem.path.name,
             class_name="ModelNew" if on_candidate else "Model",
-            nonce="",
             threads=self._post.hiring.threads,
             precision=job.problem.precision.value,
             overrides=overrides,

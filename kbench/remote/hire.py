@@ -1,7 +1,8 @@
-"""Start a worker for one source file: scratch folder, its copy of the file and of its libraries, the task."""
+"""Start a worker, and set it to one source file: its copy of the file and of its libraries, the task."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from kbench import protocol
-from kbench.assignment import Task
-from kbench.remote.link import Deadlines, WorkerLink
+from kbench.assignment import Task, Welcome
+from kbench.remote.link import Deadlines, Recruit, WorkerLink
 from kbench.sandbox import confine
 from kbench.sandbox.client import ForkServer
 
@@ -57,9 +58,51 @@ class Post:
 
 def hire(hiring: Hiring, post: Post, *, descriptors: Sequence[int] = (), load_s: float | None = None) -> WorkerLink:
     """Fork a confined worker for `post`; `descriptors` are its host arenas. Raises InfraError."""
-    uid = hiring.server.new_uid() if post.writable is None else hiring.server.owner_of(post.writable)
+    offered = [str(folder) for folder in post.precompiled.values()]
+    return assign(
+        hiring, recruit(hiring, device=post.device, descriptors=descriptors, writable=post.writable, offered=offered),
+        post, load_s=load_s,
+    )  # fmt: skip
+
+
+def recruit(
+    hiring: Hiring, *, device: str = "", descriptors: Sequence[int] = (), writable: Path | None = None,
+    offered: Sequence[str] = (),
+) -> Recruit:  # fmt: skip
+    """Fork a confined worker for whatever may come. Raises InfraError."""
+    uid = hiring.server.new_uid() if writable is None else hiring.server.owner_of(writable)
     scratch = hiring.server.new_scratch(uid=uid)
+    welcome = Welcome(nonce=secrets.token_hex(protocol.NONCE_BYTES), environment=own_folders(scratch), device=device)
+    ours, theirs = socket.socketpair()
+    with contextlib.ExitStack() as stack, theirs:
+        own, page = list(descriptors), None
+        if device:
+            from kbench.arena import host_memory
+            from kbench.page import PAGE_BYTES, Page
+
+            own.append(host_memory(PAGE_BYTES))
+            stack.callback(os.close, own[-1])
+            page = Page(own[-1])
+        process = hiring.server.spawn(
+            _TARGET,
+            welcome.to_json(),
+            log=Path(os.devnull),
+            limits=hiring.limits,
+            scratch=scratch,
+            uid=uid,
+            descriptors=[theirs.fileno(), *own],
+            writable=[str(writable)] if writable else [],
+            offered=offered,
+        )
+    return Recruit(welcome=welcome, process=process, connection=ours, uid=uid, page=page)
+
+
+def assign(hiring: Hiring, recruit: Recruit, post: Post, *, load_s: float | None = None) -> WorkerLink:
+    """Set a worker that knows of no file, or was released from its last one, to that of `post`."""
+    scratch = recruit.process.scratch
+    recruit.process.log_to(post.log)
     path = scratch / ("candidate.py" if post.role == "candidate" else "problem.py")
+    path.unlink(missing_ok=True)
     path.write_text(post.source)
     path.chmod(0o444)
     task = Task(
@@ -67,32 +110,17 @@ def hire(hiring: Hiring, post: Post, *, descriptors: Sequence[int] = (), load_s:
         path=str(path),
         shown_path=post.shown_path,
         class_name="ModelNew" if post.role == "candidate" else "Model",
-        nonce=secrets.token_hex(protocol.NONCE_BYTES),
         threads=hiring.threads,
         precision=post.precision,
-        environment={**own_folders(scratch), **post.environment},
+        environment=dict(post.environment),
         overrides=dict(post.overrides),
-        extensions=str(copy_libraries(post.libraries, scratch, uid)),
+        extensions=str(copy_libraries(post.libraries, scratch, recruit.uid)),
         headers=str(post.headers or ""),
         precompiled={flags: str(folder) for flags, folder in post.precompiled.items()},
         compile_only=post.compile_only,
-        device=post.device,
     )
-    ours, theirs = socket.socketpair()
-    with theirs:
-        process = hiring.server.spawn(
-            _TARGET,
-            task.to_json(),
-            log=post.log,
-            limits=hiring.limits,
-            scratch=scratch,
-            uid=uid,
-            descriptors=[theirs.fileno(), *descriptors],
-            writable=[str(post.writable)] if post.writable else [],
-            offered=[str(folder) for folder in post.precompiled.values()],
-        )
     deadlines = hiring.deadlines if load_s is None else Deadlines(load_s=load_s, call_s=hiring.deadlines.call_s)
-    return WorkerLink(task, process=process, connection=ours, deadlines=deadlines)
+    return WorkerLink(task, recruit=recruit, deadlines=deadlines)
 
 
 def own_folders(scratch: Path) -> dict[str, str]:
@@ -112,7 +140,7 @@ def copy_libraries(libraries: Path | None, scratch: Path, uid: int | None) -> Pa
     """A worker's own copy of a build, or an empty folder for what it will build."""
     own = scratch / "extensions"
     if libraries is None:
-        own.mkdir()
+        own.mkdir(exist_ok=True)
     else:
         shutil.copytree(libraries, own)
         for path in (own, *own.rglob("*")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import pickle
 import select
 import signal
@@ -12,13 +13,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from kbench import protocol
-from kbench.assignment import Setup, Task
+from kbench.assignment import Setup, Task, Welcome
 from kbench.errors import InfraError
 from kbench.model import Status, Verdict
 from kbench.protocol import Failure, Kind
 from kbench.sandbox.client import Confined, Ending
+
+if TYPE_CHECKING:  # torch, which whoever only builds does not need
+    from kbench.page import Page
 
 _LAST_BREATH_S = 5.0
 """How long a process may take to end after its end of the connection was closed."""
@@ -40,20 +45,32 @@ class Deadlines:
     call_s: float
 
 
-class WorkerLink:
-    """One worker process and the strict conversation with it."""
+@dataclass(frozen=True, kw_only=True)
+class Recruit:
+    """A confined worker that has not been told what for."""
 
-    def __init__(
-        self,
-        task: Task,
-        *,
-        process: Confined,
-        connection: socket.socket,
-        deadlines: Deadlines,
-    ) -> None:
-        self._process = process
-        self._connection = connection
-        self._channel = protocol.Channel(connection, bytes.fromhex(task.nonce))
+    welcome: Welcome
+    process: Confined
+    connection: socket.socket
+    uid: int | None
+    page: Page | None = None
+    """Where it is to compute on a CUDA device: what it shares with the judge alone."""
+
+    def close(self) -> Ending:
+        """End the worker and its whole tree, and remove its scratch folder."""
+        self.connection.close()
+        return self.process.close()
+
+
+class WorkerLink:
+    """One worker process and the strict conversation with it about one file."""
+
+    def __init__(self, task: Task, *, recruit: Recruit, deadlines: Deadlines) -> None:
+        self.recruit = recruit
+        self._process = recruit.process
+        self._connection = recruit.connection
+        self._channel = protocol.Channel(recruit.connection, bytes.fromhex(recruit.welcome.nonce))
+        self._task = task
         self.deadlines = deadlines
         self._sequence = 0
         self._asked_at_s = time.monotonic()
@@ -62,7 +79,8 @@ class WorkerLink:
 
     def load(self) -> None:
         """Import the file (and compile what it compiles). Raises WorkerFailed."""
-        self._ask(Kind.LOAD, b"", Kind.DONE, max_payload=0, timeout_s=self.deadlines.load_s)
+        told = json.dumps(self._task.to_json()).encode()
+        self._ask(Kind.LOAD, told, Kind.DONE, max_payload=0, timeout_s=self.deadlines.load_s)
 
     def construct(self, setup: Setup) -> None:
         """Construct the module and map the shared memory. Raises WorkerFailed."""
@@ -75,6 +93,10 @@ class WorkerLink:
     def get_state(self) -> None:
         """Put the parameters and buffers into shared memory. Raises WorkerFailed."""
         self._ask(Kind.GET_STATE, b"", Kind.DONE, max_payload=0, timeout_s=self.deadlines.call_s)
+
+    def release(self) -> None:
+        """Let go of the module and of the shared memory; another file may be loaded then. Raises WorkerFailed."""
+        self._ask(Kind.RELEASE, b"", Kind.DONE, max_payload=0, timeout_s=self.deadlines.call_s)
 
     def prepare(self, *, calls: int) -> None:
         """Let the worker do what a sample of so many calls needs before its inputs come. Raises WorkerFailed."""
@@ -116,8 +138,12 @@ class WorkerLink:
 
     def close(self) -> Ending:
         """End the worker and remove its scratch folder."""
-        self._connection.close()
-        return self._process.close()
+        return self.recruit.close()
+
+    @property
+    def ending(self) -> Ending | None:
+        """How it ended; None while it runs."""
+        return self._process.ending
 
     def __enter__(self) -> WorkerLink:
         return self
@@ -212,7 +238,7 @@ def _signal_name(number: int) -> str:
 
 _STAGES = {
     Kind.LOAD: "load", Kind.CONSTRUCT: "construct", Kind.SET_STATE: "state", Kind.GET_STATE: "state",
-    Kind.PREPARE: "call", Kind.SAMPLE: "call",
+    Kind.PREPARE: "call", Kind.SAMPLE: "call", Kind.RELEASE: "state",
 }  # fmt: skip
 _DOING = {
     "load": "the file was imported",

@@ -93,7 +93,6 @@ def _task(facts: Facts, folder: Path, extensions: Path) -> Task:
         path=str(path),
         shown_path=f"{facts.id}.py",
         class_name="ModelNew",
-        nonce="",
         threads=torch.get_num_threads(),
         precision=facts.precision,
         extensions=str(extensions),

@@ -83,10 +83,26 @@ class Confined:
                 os.kill(pid, signal.SIGCONT)
         self._frozen = []
 
+    def log_to(self, log: Path) -> None:
+        """Append what it prints from now on to `log`."""
+        self.log = log
+        with self._reading, log.open("ab") as output, contextlib.suppress(OSError):  # where it has ended nothing comes
+            socket.send_fds(self._lifeline, [supervisor.LOG], [output.fileno()])
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, as far as is known: its supervisor speaks up as soon as it does not."""
+        return self._ending is None and not select.select([self._lifeline], [], [], 0)[0]
+
     @property
     def frozen(self) -> bool:
         """Whether it stands still."""
         return bool(self._frozen)
+
+    @property
+    def ending(self) -> Ending | None:
+        """As `wait` gave it; None before."""
+        return self._ending
 
     def kill(self) -> Ending:
         """SIGKILL the whole tree and wait until it is gone. May be called from another thread."""

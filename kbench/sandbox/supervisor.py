@@ -23,9 +23,10 @@ from kbench.sandbox import confine, watch
 from kbench.sandbox import syscalls as sc
 
 _POLL_S = 0.1
-FREEZE, OBEYED = b"F", b"."
-"""What the judge may say over the lifeline, and how the answer begins: a JSON line with the processes that stand
-still, `null` where they will not. To let them go on is the judge's own signal: nothing is nearer to the clock."""
+FREEZE, LOG, OBEYED = b"F", b"L", b"."
+"""What the judge may say over the lifeline, and how the answer to `FREEZE` begins: a JSON line with the processes that
+stand still, `null` where they will not. To let them go on is the judge's own signal: nothing is nearer to the clock.
+`LOG` comes with a descriptor, where the output goes from then on."""
 _FREEZE_ROUNDS, _FREEZE_ROUND_S = 20, 0.02
 _WORKER_EDGE_EXIT = 70
 """Exit code of a worker whose own set-up (not the candidate) failed: EX_SOFTWARE of sysexits.h."""
@@ -116,12 +117,16 @@ class _Vigil:
     def _obey(self) -> bool:
         """Do as the judge says over the lifeline. False when it has hung up."""
         try:
-            order = self._lifeline.recv(1)
+            order, descriptors, _, _ = socket.recv_fds(self._lifeline, 1, 1)
         except ConnectionError:  # it died with an answer of ours unread
             return False
+        if order == LOG and descriptors:
+            os.close(self._log)
+            self._log = descriptors[0]
+            return True
         if order != FREEZE:
             return False
-        below = _freeze(self._init) if order == FREEZE else None
+        below = _freeze(self._init)
         with contextlib.suppress(OSError):
             self._lifeline.sendall(OBEYED + json.dumps(below).encode() + b"\n")
         return True

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pickle
 import socket
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kbench import protocol
-from kbench.assignment import Task
+from kbench.assignment import Task, Welcome
 from kbench.protocol import Failure, Kind
 from kbench.worker.extensions import BuildFailed
 from kbench.worker.loader import load_class
 from kbench.worker.session import Session, StructureError, WrongDevice
 from kbench.worker.state import ParameterMismatch
 
+if TYPE_CHECKING:
+    from kbench.page import Page
+
 _MAX_REQUEST_BYTES = 256 << 20
 
 _STAGE_FAILURES = {Kind.LOAD: Failure.LOAD, Kind.CONSTRUCT: Failure.CONSTRUCT}
 
 
-def serve(task: dict[str, Any], descriptors: Sequence[int]) -> None:
-    """Target of the fork server. `descriptors[0]` is the protocol's socket, the others are host arenas."""
-    assigned = Task(**task)
-    os.environ.update(assigned.environment)
-    worker = _Worker(assigned, descriptors[1:])
-    if assigned.device:
-        _wake(assigned.device)
+def serve(welcome: dict[str, Any], descriptors: Sequence[int]) -> None:
+    """Target of the fork server. `descriptors[0]` is the protocol's socket, the others are host arenas; on a CUDA
+    device there is but one other, the judge's page."""
+    told = Welcome(**welcome)
+    os.environ.update(told.environment)
+    page = _woken_on(told.device, descriptors[1]) if told.device else None
+    worker = _Worker(descriptors[1:], page)
     with socket.socket(fileno=descriptors[0]) as connection:
-        channel = protocol.Channel(connection, bytes.fromhex(assigned.nonce))
+        channel = protocol.Channel(connection, bytes.fromhex(told.nonce))
         while True:
             try:
                 request = channel.receive(max_payload=_MAX_REQUEST_BYTES, timeout_s=None)
@@ -42,21 +46,27 @@ def serve(task: dict[str, Any], descriptors: Sequence[int]) -> None:
             channel.send(kind, request.sequence, payload)
 
 
-def _wake(device: str) -> None:
+def _woken_on(device: str, descriptor: int) -> Page:
     """Make the context now: before our turn, and before a file is imported, so that it finds all workers alike."""
     import torch
 
+    from kbench.page import Page
+
+    page = Page(descriptor)
     with contextlib.suppress(Exception):  # who constructs there will meet it again, and be answered
         torch.cuda.set_device(device)
         torch.cuda.synchronize()
+    page.say_awake()
+    return page
 
 
 class _Worker:
     """Turns requests into answers; every exception becomes a FAILED answer."""
 
-    def __init__(self, task: Task, arenas: Sequence[int]) -> None:
-        self._task = task
+    def __init__(self, arenas: Sequence[int], page: Page | None) -> None:
         self._arenas = arenas
+        self._page = page
+        self._task: Task | None = None
         self._module_class: Any = None
         self._session: Session | None = None
 
@@ -67,21 +77,26 @@ class _Worker:
         except BaseException as error:
             text = _explain(error, self._task)
             print(text, file=sys.stderr, flush=True)
-            line = _line_in(error, self._task.path)
+            line = _line_in(error, self._task.path) if self._task else 0
             return Kind.FAILED, protocol.pack_failed(_classify(error, request.kind), line, _last_words(text))
 
     def _do(self, request: protocol.Frame) -> tuple[Kind, bytes]:
         if request.kind is Kind.LOAD:
+            self._task = Task(**json.loads(request.payload))
+            os.environ.update(self._task.environment)
             self._module_class = load_class(self._task)
             return Kind.DONE, b""
         if request.kind is Kind.CONSTRUCT:
             setup = pickle.loads(request.payload)  # from the judge, who is trusted here; never the other way round
-            self._session = Session.construct(self._module_class, setup, self._arenas)
+            self._session = Session.construct(self._module_class, setup, self._arenas, self._page)
             return Kind.DONE, b""
         session = self._session
         if session is None:
             raise RuntimeError(f"{request.kind.name} before CONSTRUCT")
-        if request.kind is Kind.SET_STATE:
+        if request.kind is Kind.RELEASE:
+            self._session = self._module_class = None
+            session.close()
+        elif request.kind is Kind.SET_STATE:
             session.set_state()
         elif request.kind is Kind.GET_STATE:
             session.get_state()
@@ -125,10 +140,11 @@ def _line_in(error: BaseException, path: str) -> int:
     return lines[-1] if lines else 0
 
 
-def _explain(error: BaseException, task: Task) -> str:
+def _explain(error: BaseException, task: Task | None) -> str:
     if isinstance(error, BuildFailed | ParameterMismatch | StructureError | WrongDevice):
         return str(error)
-    return "".join(traceback.format_exception(error)).replace(task.path, task.shown_path)
+    text = "".join(traceback.format_exception(error))
+    return text.replace(task.path, task.shown_path) if task else text
 
 
 def _last_words(text: str) -> str:

@@ -6,9 +6,10 @@ row, each on a set of inputs of its own, and then all their outputs into the jud
 
 from __future__ import annotations
 
+import gc
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,8 +31,6 @@ from kbench.protocol import Answer, OutputForm
 from kbench.worker import state
 
 _perf_counter_ns = time.perf_counter_ns
-_POISON = 0xFF
-"""NaN in every floating format: memory that a forward gets and does not write shows."""
 
 
 class StructureError(Exception):
@@ -45,7 +44,7 @@ class WrongDevice(Exception):
 class Session:
     """The module under judgement and the memory around it."""
 
-    def __init__(self, module: Any, setup: Setup, memory: Mapping[str, torch.Tensor], page: Page | None) -> None:
+    def __init__(self, module: Any, setup: Setup, memory: dict[str, torch.Tensor], page: Page | None) -> None:
         self._module = module
         self._call: Any = torch.compile(module, mode=setup.compile_mode) if setup.compile_mode else module
         self._setup = setup
@@ -65,8 +64,13 @@ class Session:
         return put_together(self._setup.template, tensors)
 
     @classmethod
-    def construct(cls, module_class: Any, setup: Setup, descriptors: Sequence[int]) -> Session:
-        """Construct the module, move it, check its names. Raises what the constructor raises, ParameterMismatch."""
+    def construct(
+        cls, module_class: Any, setup: Setup, descriptors: Sequence[int], page: Page | None = None
+    ) -> Session:
+        """Construct the module, move it, check its names. Raises what the constructor raises, ParameterMismatch.
+
+        `descriptors` are the host arenas, `page` is the judge's where there is one.
+        """
         if setup.device.startswith("cuda"):
             torch.cuda.set_device(torch.device(setup.device))
         torch.manual_seed(setup.seed)
@@ -79,8 +83,20 @@ class Session:
         if setup.mode is not None:
             module.train(setup.mode == "train")
         state.check_names(module, setup.state_slots)
-        memory, page = _map_arenas(setup, descriptors)
-        return cls(module, setup, memory, page)
+        return cls(module, setup, _map_arenas(setup, descriptors), page)
+
+    def close(self) -> None:
+        """Let go of the module and of the memory."""
+        self._synchronize()
+        self._module = self._call = None
+        self._sets, self._places = [], {}
+        while self._memory:
+            mapped = self._memory.popitem()[1]
+            if mapped.is_cuda:
+                arena.unmap_cuda(mapped)
+        if self._device.type == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()
 
     def set_state(self) -> None:
         """Take over the parameters and buffers that the judge put into shared memory."""
@@ -94,15 +110,18 @@ class Session:
 
     def prepare(self, calls: int) -> None:
         """Leave poison in the blocks that the outputs of so many calls are likely to be given."""
-        blocks = [
-            torch.empty(slot.span, dtype=torch.uint8, device=self._device).fill_(_POISON)
-            for _ in range(calls)
-            for slot in self._form
-        ]
-        del blocks
+        self._poison_blocks(calls)
         self._synchronize()
         if self._page is None:
             self._wait_on_the_first_core()
+
+    def _poison_blocks(self, calls: int) -> None:
+        """All are held at once, and none any more at the end."""
+        blocks = [
+            torch.empty(slot.span, dtype=torch.uint8, device=self._device) for _ in range(calls) for slot in self._form
+        ]
+        for block in blocks:
+            arena.poison(block)
 
     def _wait_on_the_first_core(self) -> None:
         """The threads of our OpenMP spin on the others, each on its own. Woken anywhere, we would be put beside the
@@ -211,15 +230,10 @@ def _flat(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.as_strided((tensor.numel(),), (1,))
 
 
-def _map_arenas(setup: Setup, descriptors: Sequence[int]) -> tuple[dict[str, torch.Tensor], Page | None]:
-    memory: dict[str, torch.Tensor] = {}
-    page = None
+def _map_arenas(setup: Setup, descriptors: Sequence[int]) -> dict[str, torch.Tensor]:
     host = iter(descriptors)
-    for name, (size, handle) in setup.arenas.items():
-        if name == "page":
-            page = Page(next(host))
-        elif handle:
-            memory[name] = arena.map_cuda(handle, size, torch.device(setup.device))
-        else:
-            memory[name] = arena.map_host(next(host), size)
-    return memory, page
+    device = torch.device(setup.device)
+    return {
+        name: arena.map_cuda(handle, size, device) if handle else arena.map_host(next(host), size)
+        for name, (size, handle) in setup.arenas.items()
+    }

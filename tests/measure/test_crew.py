@@ -1,43 +1,68 @@
-"""Who is hired when, without any process."""
+"""Who of a pair's workers is hired, goes and stays when, without any process."""
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
 from kbench.errors import InfraError
-from kbench.measure import crew
 from kbench.measure.crew import Crew, SideSpec
+from kbench.measure.window import SOLUTION
 from kbench.remote.hire import Post
+from kbench.remote.link import WorkerLink
+from kbench.remote.spares import Spares
 
 
 class _Link:
     def __init__(self, said: list[str], name: str) -> None:
-        self._said, self._name = said, name
+        self._said, self.name = said, name
+        self.may_go = threading.Event()
+        self.may_go.set()
+
+    def close(self) -> None:
+        assert self.may_go.wait(20)
+        self._said.append(f"{self.name} goes")
 
     def __enter__(self) -> _Link:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._said.append(f"{self._name} goes")
+        self.close()
 
 
-@pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What happens: `a comes`, `a goes`. Nobody is to be had whose post is `nobody`."""
-    happened: list[str] = []
+class _Spares:
+    """Says what it is asked for. Nobody is to be had whose post is `nobody`; who is called `compiled` is not served."""
 
-    def hire(_hiring: object, post: Post, *, load_s: float | None, **_: object) -> _Link:
+    def __init__(self, *, keeps: bool = False) -> None:
+        self.said: list[str] = []
+        self._keeps = keeps
+        self.takes = True
+
+    def await_awake(self) -> None:
+        self.said.append("all awake")
+
+    def fill(self, number: int) -> None:
+        self.said.append(f"{number} ready")
+
+    def serves(self, post: Post) -> bool:
+        return post.shown_path != "compiled"
+
+    def hire(self, post: Post, *, load_s: float | None = None, **_: object) -> _Link:
         if post.shown_path == "nobody":
             raise InfraError("there is nobody")
-        happened.append(f"{post.shown_path} comes" + (f", with {load_s:.0f} s to load" if load_s else ""))
-        return _Link(happened, post.shown_path)
+        self.said.append(f"{post.shown_path} comes" + (f", with {load_s:.0f} s to load" if load_s else ""))
+        return _Link(self.said, post.shown_path)
 
-    monkeypatch.setattr(crew, "hire", hire)
-    return happened
+    def keeps(self, post: Post) -> bool:
+        return self._keeps and post.role == "reference"
+
+    def keep(self, _post: Post, link: _Link) -> bool:
+        self.said.append(f"{link.name} {'stays' if self.takes else 'may not stay'}")
+        return self.takes
 
 
 @pytest.fixture(autouse=True)
@@ -48,52 +73,148 @@ def free(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return bytes_free
 
 
-def _crew(*names: str, device: str = "cuda:0", compile_mode: str | None = None) -> Crew:
-    posts = [Post(source="", shown_path=name, role="candidate", precision="fp32", log=Path("log")) for name in names]
+def crew_of(
+    spares: _Spares, *names: str, device: str = "cuda:0", compile_mode: str | None = None, hurried: bool = False
+) -> Crew:
+    """The first is the candidate's, the others are references."""
+    posts = [
+        Post(
+            source="", shown_path=name, role="reference" if number else "candidate", precision="fp32", log=Path("log")
+        )
+        for number, name in enumerate(names)
+    ]
     specs = [SideSpec(name=post.shown_path, post=post, compile_mode=compile_mode) for post in posts]
-    hiring: Any = None
-    return Crew(specs, hiring=hiring, descriptors=[], device=torch.device(device))
+    return Crew(
+        specs, spares=cast(Spares, spares), descriptors=[], device=torch.device(device), hurried=hurried
+    )
 
 
-def test_whoever_is_expected_comes_at_once_in_order_and_is_there_when_his_turn_comes(said: list[str]) -> None:
-    with _crew("a", "b") as own:
-        own.expect(["b", "a"])
-        assert said == ["b comes", "a comes"]
-        assert len(own.hire(["b", "a"])) == 2
-        assert said == ["b comes", "a comes"]
-        own.hire(["b", "a"])
-        assert said == ["b comes", "a comes"] * 2
-    assert "a goes" not in said, "whoever had his turn is no longer ours"
+def as_link(link: Any) -> WorkerLink:
+    return cast(WorkerLink, link)
 
 
-def test_whoever_waits_in_vain_goes_in_the_end(said: list[str]) -> None:
-    with _crew("a", "b") as own:
-        own.expect(["a", "b"])
-        own.expect(["a", "b"])
-        own.hire(["b", "a"])
-    assert said == ["a comes", "b comes", "b comes", "a comes", "b goes", "a goes"]
+def test_they_come_in_the_order_of_their_turn_and_one_is_made_ready_for_each_that_a_spare_can_serve() -> None:
+    spares = _Spares()
+    with crew_of(spares, "a", "b", "compiled") as crew:
+        crew.expect_all()
+        assert len(crew.hire(["b", "a"])) == 2
+    assert spares.said == ["2 ready", "b comes", "a comes"]
+
+
+def test_where_one_is_not_to_be_had_those_before_go_again() -> None:
+    spares = _Spares()
+    with crew_of(spares, "a", "nobody") as crew, pytest.raises(InfraError, match="there is nobody"):
+        crew.hire(["a", "nobody"])
+    assert spares.said == ["a comes", "a goes"]
+
+
+def test_a_side_that_compiles_has_the_time_it_needs() -> None:
+    spares = _Spares()
+    with crew_of(spares, "a", compile_mode="default") as crew:
+        crew.hire(["a"])
+    assert spares.said == ["a comes, with 600 s to load"]
+
+
+def post_of(name: str) -> Post:
+    return Post(source="", shown_path=name, role="candidate", precision="fp32", log=Path("log"))
+
+
+def test_whoever_is_judged_goes_before_anybody_is_timed() -> None:
+    spares = _Spares()
+    with crew_of(spares, SOLUTION) as crew:
+        crew.hire_to_judge(post_of("judged"))
+        crew.judged(right=True)
+        crew.await_gone()
+        assert spares.said == ["judged comes", "judged goes"]
+        assert [hired.constructed for hired in crew.hire([SOLUTION])] == [False]
+    assert spares.said[2:] == ["solution comes"]
+
+
+def test_in_a_hurry_it_serves_in_the_first_replicate_too_and_in_no_other() -> None:
+    spares = _Spares()
+    with crew_of(spares, SOLUTION, "eager", hurried=True) as crew:
+        link = crew.hire_to_judge(post_of("judged"))
+        crew.judged(right=True)
+        first, second = (crew.hire(["eager", SOLUTION])[1] for _ in range(2))
+        assert first.link is link and first.constructed
+        assert not second.constructed
+    assert spares.said == ["judged comes", "eager comes", "eager comes", "solution comes"]
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_in_a_hurry_one_that_is_wrong_goes_all_the_same_and_so_does_one_that_is_never_timed(right: bool) -> None:
+    spares = _Spares()
+    with crew_of(spares, SOLUTION, hurried=True) as crew:
+        crew.hire_to_judge(post_of("judged"))
+        crew.judged(right=right)
+        crew.await_gone()
+        assert ("judged goes" in spares.said) == (not right)
+    assert spares.said == ["judged comes", "judged goes"]
+
+
+def test_whoever_goes_is_not_waited_for_where_there_is_room_until_that_is_wanted() -> None:
+    spares = _Spares()
+    with crew_of(spares, "a") as crew:
+        first, second = (cast(Any, crew.hire(["a"])[0].link) for _ in range(2))
+        first.may_go.clear()
+        crew.let_go(as_link(first))
+        assert "a goes" not in spares.said
+        first.may_go.set()
+        crew.await_gone()
+        assert spares.said.count("a goes") == 1
+        crew.part_with("a", as_link(second))
+    assert spares.said.count("a goes") == 2
 
 
 @pytest.mark.parametrize(("device", "bytes_free"), [("cpu", 51), ("cuda:0", 50)])
-def test_where_there_is_no_room_all_come_when_their_turn_does(
-    said: list[str], free: list[int], device: str, bytes_free: int
-) -> None:
+def test_elsewhere_it_is(free: list[int], device: str, bytes_free: int) -> None:
     free[0] = bytes_free
-    with _crew("a", device=device) as own:
-        own.expect(["a"])
-        assert said == []
-        own.hire(["a"])
-    assert said == ["a comes"]
+    spares = _Spares()
+    with crew_of(spares, "a", device=device) as crew:
+        crew.let_go(crew.hire(["a"])[0].link)
+        assert spares.said == ["a comes", "a goes"]
 
 
-@pytest.mark.parametrize("ahead", [True, False])
-def test_where_one_is_not_to_be_had_those_before_go_again(said: list[str], ahead: bool) -> None:
-    with _crew("a", "nobody") as own, pytest.raises(InfraError, match="there is nobody"):
-        (own.expect if ahead else own.hire)(["a", "nobody"])
-    assert said == ["a comes", "a goes"]
+def test_one_that_will_not_go_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Link, "close", lambda _: (_ for _ in ()).throw(InfraError("it stays")))
+    with pytest.raises(InfraError, match="it stays"), crew_of(_Spares(), "a") as crew:
+        crew.part_with("a", crew.hire(["a"])[0].link)
 
 
-def test_a_side_that_compiles_has_the_time_it_needs(said: list[str]) -> None:
-    with _crew("a", compile_mode="default") as own:
-        own.hire(["a"])
-    assert said == ["a comes, with 600 s to load"]
+def test_it_is_quiet_when_all_who_go_are_gone_and_all_who_come_are_there() -> None:
+    spares = _Spares()
+    with crew_of(spares, "a") as crew:
+        crew.let_go(crew.hire(["a"])[0].link)
+        crew.await_quiet()
+        assert spares.said == ["a comes", "a goes", "all awake"]
+
+
+def test_references_are_kept_only_when_the_pair_is_through_so_that_no_two_replicates_share_one() -> None:
+    spares = _Spares(keeps=True)
+    with crew_of(spares, "solution", "eager") as crew:
+        for _ in range(2):
+            for name, hired in zip(("solution", "eager"), crew.hire(["solution", "eager"]), strict=True):
+                crew.part_with(name, hired.link)
+            crew.await_gone()
+        assert "eager stays" not in spares.said
+        assert spares.said.count("eager comes") == spares.said.count("solution goes") == 2
+    assert spares.said[-2:] == ["eager stays"] * 2 and "eager goes" not in spares.said
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_one_that_may_not_stay_after_all_goes_and_so_do_all_where_the_pair_was_broken_off(fails: bool) -> None:
+    spares = _Spares(keeps=True)
+    spares.takes = fails
+
+    def pair() -> None:
+        with crew_of(spares, "solution", "eager") as crew:
+            crew.part_with("eager", crew.hire(["eager"])[0].link)
+            if fails:
+                raise ValueError("broken off")
+
+    if fails:
+        with pytest.raises(ValueError, match="broken off"):
+            pair()
+    else:
+        pair()
+    assert spares.said == ["eager comes", *([] if fails else ["eager may not stay"]), "eager goes"]

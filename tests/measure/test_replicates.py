@@ -47,8 +47,6 @@ class FakeBackend:
     per_call_ns: Callable[[str, int], float]
     refuse: int | None = None
     journal: list[list[str]] = field(default_factory=list)
-    expected: list[list[str]] = field(default_factory=list)
-    """Who was said to be next."""
     present: int = 0
     announced: list[int] = field(default_factory=list)
     followers: list[FakeFollower] = field(default_factory=list)
@@ -57,9 +55,8 @@ class FakeBackend:
     read_while_present: list[int] = field(default_factory=list)
 
     @contextlib.contextmanager
-    def staffed(self, names: Sequence[str], *, then: Sequence[str] = ()) -> Iterator[list[FakeSide]]:
+    def staffed(self, names: Sequence[str]) -> Iterator[list[FakeSide]]:
         self.journal.append(list(names))
-        self.expected.append(list(then))
         self.present += 1
         replicate = len(self.journal) - 1
         try:
@@ -86,8 +83,8 @@ def wobbling(side: str, replicate: int) -> float:
     return 2e6 if side == EAGER else 1e6 * (1.0 + 0.1 * (replicate % 3))
 
 
-def taken(backend: FakeBackend, *, replicates: int = 5, most: int = 10, hurried: bool = False) -> Taken:
-    effort = Effort(replicates=replicates, most_replicates=most, hurried=hurried)
+def taken(backend: FakeBackend, *, replicates: int = 5, most: int = 10) -> Taken:
+    effort = Effort(replicates=replicates, most_replicates=most)
     return take_samples(
         backend, [SOLUTION, EAGER], effort=effort, budget=budget(), slack=CUDA_SLACK, progress=lambda *_: None
     )
@@ -98,15 +95,6 @@ def test_whoever_starts_first_alternates_and_everyone_is_gone_in_the_end() -> No
     taken(backend)
     assert backend.journal == [[SOLUTION, EAGER], [EAGER, SOLUTION]] * 2 + [[SOLUTION, EAGER]]
     assert backend.present == 0
-
-
-def test_in_a_hurry_a_replicate_is_told_who_comes_next_and_otherwise_nobody() -> None:
-    calm, hurried = FakeBackend(steady), FakeBackend(steady)
-    taken(calm, replicates=3, most=3)
-    taken(hurried, replicates=3, most=3, hurried=True)
-    assert calm.expected == [[], [], []]
-    assert hurried.expected == [[EAGER, SOLUTION], [SOLUTION, EAGER], []]
-    assert hurried.expected[:2] == hurried.journal[1:]
 
 
 def test_a_narrow_interval_needs_no_more_and_a_wide_one_does() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import struct
@@ -12,18 +13,19 @@ from typing import Any, cast
 import pytest
 
 from kbench import protocol
-from kbench.assignment import Task
+from kbench.assignment import Task, Welcome
 from kbench.errors import InfraError
 from kbench.model import Status, Verdict
 from kbench.protocol import Answer, Failure, Kind, OutputForm
-from kbench.remote.link import Deadlines, WorkerFailed, WorkerLink
+from kbench.remote.link import Deadlines, Recruit, WorkerFailed, WorkerLink
 from kbench.sandbox.client import Confined, Ending
 
 NONCE = bytes(range(16))
 TASK = Task(
     role="candidate", path="/scratch/candidate.py", shown_path="softmax/v3.py", class_name="ModelNew",
-    nonce=NONCE.hex(), threads=1, precision="fp32",
+    threads=1, precision="fp32",
 )  # fmt: skip
+TOLD = json.dumps(TASK.to_json()).encode()
 
 
 def ending(**fields: Any) -> Ending:
@@ -42,6 +44,7 @@ class FakeProcess:
     lives_on: bool = False
     killed: int = 0
     rests: bool = True
+    ending: Ending | None = None
     frozen: bool = False
 
     def freeze(self) -> bool:
@@ -61,6 +64,14 @@ class FakeProcess:
         return self.end
 
     close = kill
+
+
+def linked(process: FakeProcess, connection: socket.socket, deadlines: Deadlines) -> WorkerLink:
+    """A link to a worker that is that process."""
+    recruit = Recruit(
+        welcome=Welcome(nonce=NONCE.hex()), process=cast(Confined, process), connection=connection, uid=None
+    )
+    return WorkerLink(TASK, recruit=recruit, deadlines=deadlines)
 
 
 @dataclass
@@ -84,9 +95,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     """A link whose worker's answers are written beforehand: only the first look for unasked bytes is left out."""
     ours, theirs = socket.socketpair()
     process = FakeProcess()
-    link = WorkerLink(
-        TASK, process=cast(Confined, process), connection=ours, deadlines=Deadlines(load_s=5.0, call_s=5.0)
-    )
+    link = linked(process, ours, Deadlines(load_s=5.0, call_s=5.0))
     with ours, theirs:
         monkeypatch.setattr(protocol.Channel, "pending", lambda _: False)
         yield Scene(link, theirs, process)
@@ -105,10 +114,11 @@ def test_a_request_carries_kind_number_and_nonce(scene: Scene) -> None:
     scene.link.load()
     scene.link.set_state()
     sent = scene.worker.recv(4096)
-    assert [struct.unpack_from("<4sHHQ16sI12x", sent, at) for at in (0, 48)] == [
-        (b"KBW1", 1, Kind.LOAD, 1, NONCE, 0),
+    assert [struct.unpack_from("<4sHHQ16sI12x", sent, at) for at in (0, 48 + len(TOLD))] == [
+        (b"KBW1", 1, Kind.LOAD, 1, NONCE, len(TOLD)),
         (b"KBW1", 1, Kind.SET_STATE, 2, NONCE, 0),
     ]
+    assert sent[48 : 48 + len(TOLD)] == TOLD
 
 
 @pytest.mark.parametrize(
@@ -176,7 +186,7 @@ def test_silence_is_a_timeout_that_names_the_stage(ask: str, stage: str) -> None
     ours, theirs = socket.socketpair()
     process = FakeProcess()
     deadlines = Deadlines(load_s=0.001, call_s=0.001)
-    link = WorkerLink(TASK, process=cast(Confined, process), connection=ours, deadlines=deadlines)
+    link = linked(process, ours, deadlines)
     options: dict[str, Any] = {"end_sample": {"expected": 1, "structure": "T", "timeout_s": 0.001}}
     with ours, theirs, pytest.raises(WorkerFailed) as failed:
         getattr(link, ask)(**options.get(ask, {}))
@@ -188,9 +198,7 @@ def test_silence_is_a_timeout_that_names_the_stage(ask: str, stage: str) -> None
 def test_silence_of_a_worker_killed_for_its_memory_is_out_of_memory() -> None:
     ours, theirs = socket.socketpair()
     process = FakeProcess(end=ending(exceeded="memory"))
-    link = WorkerLink(
-        TASK, process=cast(Confined, process), connection=ours, deadlines=Deadlines(load_s=0.001, call_s=0.001)
-    )
+    link = linked(process, ours, Deadlines(load_s=0.001, call_s=0.001))
     with ours, theirs, pytest.raises(WorkerFailed) as failed:
         link.load()
     assert failed.value.verdict.status is Status.OUT_OF_MEMORY

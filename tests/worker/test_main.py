@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pickle
 import socket
 from collections.abc import Iterator
@@ -13,7 +15,9 @@ import torch
 from torch.utils import cpp_extension
 
 from kbench import protocol
-from kbench.assignment import Task
+from kbench.arena import host_memory
+from kbench.assignment import Task, Welcome
+from kbench.page import PAGE_BYTES, Page
 from kbench.protocol import Failure, Frame, Kind
 from kbench.worker.extensions import BuildFailed
 from kbench.worker.main import _Worker, serve
@@ -47,16 +51,17 @@ class Worker:
         path.write_text(source)
         basis: dict[str, Any] = {
             "role": "candidate", "path": str(path), "shown_path": "add/v1.py", "class_name": "ModelNew",
-            "nonce": "00" * 16, "threads": 1, "precision": "fp32", "extensions": str(folder),
+            "threads": 1, "precision": "fp32", "extensions": str(folder),
         }  # fmt: skip
-        self._worker = _Worker(Task(**(basis | task)), memory.descriptors)
+        self._told = json.dumps(Task(**(basis | task)).to_json()).encode()
+        self._worker = _Worker(memory.descriptors, None)
         self._setup = pickle.dumps(memory.setup())
         self._sequence = 0
 
     def ask(self, kind: Kind) -> tuple[Kind, bytes]:
         self._sequence += 1
-        payload = {Kind.CONSTRUCT: self._setup, Kind.SAMPLE: protocol.pack_sample(2, 0)}.get(kind, b"")
-        return self._worker.answer(Frame(kind=kind, sequence=self._sequence, payload=payload))
+        payloads = {Kind.LOAD: self._told, Kind.CONSTRUCT: self._setup, Kind.SAMPLE: protocol.pack_sample(2, 0)}
+        return self._worker.answer(Frame(kind=kind, sequence=self._sequence, payload=payloads.get(kind, b"")))
 
     def failure(self, kind: Kind) -> tuple[Failure, int, str]:
         answered, payload = self.ask(kind)
@@ -198,6 +203,21 @@ def test_a_reference_runs_with_the_constants_of_its_size(tmp_path: Path, memory:
     assert torch.equal(memory.output(), X + 5)
 
 
+def test_one_that_was_released_has_let_go_and_is_told_of_another_file(tmp_path: Path, memory: Memory) -> None:
+    source = GOOD.replace("ModelNew", "Model")
+    worker = Worker(tmp_path, source, memory, role="reference", class_name="Model")
+    assert worker.failure(Kind.RELEASE)[2].rstrip().endswith("RELEASE before CONSTRUCT")
+    for kind in (Kind.LOAD, Kind.CONSTRUCT, Kind.SAMPLE):
+        worker.ask(kind)
+    session = worker._worker._session
+    assert session is not None and worker.ask(Kind.RELEASE) == (Kind.DONE, b"")
+    assert session._memory == {} and session._module is None
+    assert "SAMPLE before CONSTRUCT" in worker.failure(Kind.SAMPLE)[2]
+    (tmp_path / "candidate.py").write_text(source.replace("x + 1", "x + 2"))
+    answers = [worker.ask(kind)[0] for kind in (Kind.LOAD, Kind.CONSTRUCT, Kind.SAMPLE)]
+    assert answers == [Kind.DONE, Kind.DONE, Kind.SAMPLED] and torch.equal(memory.output(), X + 2)
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_device_is_woken_before_the_first_request_and_whatever_comes_of_it_is_met_later(
     monkeypatch: pytest.MonkeyPatch, fails: bool
@@ -221,10 +241,12 @@ def test_the_device_is_woken_before_the_first_request_and_whatever_comes_of_it_i
         judge = protocol.Channel(ours, bytes(protocol.NONCE_BYTES))
         judge.send(Kind.LOAD, 1, b"")
         ours.shutdown(socket.SHUT_WR)
-        task = Task(
-            role="candidate", path="", shown_path="", class_name="ModelNew", nonce="00" * protocol.NONCE_BYTES,
-            threads=1, precision="fp32", device="cuda:0",
-        )  # fmt: skip
-        serve(task.to_json(), [theirs.detach()])
+        welcome = Welcome(nonce="00" * protocol.NONCE_BYTES, device="cuda:0")
+        descriptor = host_memory(PAGE_BYTES)
+        page = Page(descriptor)
+        assert not page.is_awake()
+        serve(welcome.to_json(), [theirs.detach(), descriptor])
         assert judge.receive(max_payload=0, timeout_s=5).kind is Kind.DONE
     assert said == ["woken: cuda:0", *([] if fails else ["ready"]), "LOAD"]
+    assert page.is_awake()
+    os.close(descriptor)

@@ -1,0 +1,111 @@
+"""Workers that wait for somebody to be judged or timed: hired ahead, or kept where they had been of use.
+
+A worker makes its CUDA context before it knows what for, and the driver makes one at a time for the whole machine:
+0.2 to 0.3 s. Hired ahead it does so while others are judged or warm up. Never while samples are taken on its device:
+their windows, though not their times, showed it (8 of 34 honest solutions had a fifth of their samples doubted).
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from kbench.remote.hire import Hiring, Post, assign, hire, recruit
+from kbench.remote.link import Recruit, WorkerFailed, WorkerLink
+
+_WAKING_TIMEOUT_S = 10.0
+_LOOK_S = 1e-3
+
+
+def _is_waking(recruit: Recruit) -> bool:
+    return recruit.page is not None and not recruit.page.is_awake() and recruit.process.alive
+
+
+class Spares:
+    """Those of one device. All are gone when it is left."""
+
+    def __init__(self, hiring: Hiring, *, device: str, kept: int, has_room: Callable[[], bool]) -> None:
+        """`kept`: how many to have ready at all times; nobody is hired ahead, or kept, while there is no room."""
+        self._hiring = hiring
+        self._device = device
+        self._kept = kept
+        self._has_room = has_room
+        self._fresh: deque[Recruit] = deque()
+        self._used: deque[Recruit] = deque()
+
+    def fill(self, number: int) -> None:
+        """Have so many ready. Raises InfraError."""
+        while self._device and len(self._fresh) < number and self._has_room():
+            self._fresh.append(recruit(self._hiring, device=self._device))
+
+    def hire(self, post: Post, *, descriptors: Sequence[int] = (), load_s: float | None = None) -> WorkerLink:
+        """A worker for `post`, there already or not; `descriptors` are its host arenas. Raises InfraError.
+
+        One that has served before is given to references only: nothing of a candidate is in it, nor will be.
+        """
+        if not self.serves(post):
+            return hire(self._hiring, post, descriptors=descriptors, load_s=load_s)
+        chosen = (self._next(self._used) if post.role == "reference" else None) or self._next(self._fresh)
+        chosen = chosen or recruit(self._hiring, device=self._device)
+        try:
+            link = assign(self._hiring, chosen, post, load_s=load_s)
+            self.fill(self._kept)
+        except BaseException:
+            chosen.close()
+            raise
+        return link
+
+    def serves(self, post: Post) -> bool:
+        """Whether somebody who waits could do: nobody does for the CPU, nor with a folder of others to write in."""
+        return bool(self._device) and post.device == self._device and post.writable is None and not post.precompiled
+
+    def await_awake(self) -> None:
+        """Until all who wait have made their contexts: nobody is making one from then on."""
+        deadline = time.monotonic() + _WAKING_TIMEOUT_S
+        while any(map(_is_waking, self._fresh)) and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
+
+    def keeps(self, post: Post) -> bool:
+        """Whether its worker may stay for another file: never a candidate's."""
+        return post.role == "reference" and self._kept > 0 and self.serves(post) and self._has_room()
+
+    def keep(self, post: Post, link: WorkerLink) -> bool:
+        """Keep a reference's worker for another reference; False where it has to be let go instead."""
+        if not self.keeps(post):
+            return False
+        try:
+            link.release()
+        except WorkerFailed:
+            return False
+        self._used.append(link.recruit)
+        return True
+
+    def dismiss(self) -> bool:
+        """Send all of them home. Returns whether anybody was there. Raises InfraError where one will not go."""
+        waiting = [*self._fresh, *self._used]
+        self._fresh.clear()
+        self._used.clear()
+        with concurrent.futures.ThreadPoolExecutor() as closers:
+            going = [closers.submit(each.close) for each in waiting]
+        for each in going:
+            each.result()
+        return bool(waiting)
+
+    def __enter__(self) -> Spares:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.dismiss()
+
+    def _next(self, waiting: deque[Recruit]) -> Recruit | None:
+        """The one who has waited longest and is still there."""
+        while waiting:
+            if (found := waiting.popleft()).process.alive:
+                return found
+            found.close()
+        return None

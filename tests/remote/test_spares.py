@@ -1,0 +1,281 @@
+"""Who is hired ahead, who serves twice, and who never does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from judge.judge_factory import reference_of
+
+from kbench.errors import InfraError
+from kbench.judge.cases import SeedSource
+from kbench.judge.desk import Desk
+from kbench.judge.judging import ask_first, inspect
+from kbench.judge.stream import Stream
+from kbench.model import Status, Verdict
+from kbench.remote import spares as spares_module
+from kbench.remote.hire import Hiring, Post, assign, recruit
+from kbench.remote.link import Deadlines, WorkerFailed, WorkerLink
+from kbench.remote.spares import Spares
+from kbench.remote.surroundings import server_environment, server_modules
+from kbench.sandbox import confine
+from kbench.sandbox.client import ForkServer
+
+DEVICE = "cuda:0"
+
+
+@dataclass
+class Made:
+    """A recruit, its process and its link in one."""
+
+    number: int
+    alive: bool = True
+    closed: int = 0
+    released: int = 0
+    sound: bool = True
+    awake: bool = False
+    posts: list[str] = field(default_factory=list)
+
+    @property
+    def process(self) -> Made:
+        return self
+
+    @property
+    def recruit(self) -> Made:
+        return self
+
+    @property
+    def page(self) -> Made:
+        return self
+
+    def is_awake(self) -> bool:
+        return self.awake
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def release(self) -> None:
+        if not self.sound:
+            raise WorkerFailed(Verdict(status=Status.CRASH))
+        self.released += 1
+
+
+class Market:
+    """Everybody that was ever recruited, and how much room there is."""
+
+    def __init__(self) -> None:
+        self.made: list[Made] = []
+        self.elsewhere: list[str] = []
+        self.room = True
+
+    def recruit(self, _hiring: object, *, device: str) -> Made:
+        assert device == DEVICE
+        self.made.append(Made(len(self.made)))
+        return self.made[-1]
+
+    def assign(self, _hiring: object, made: Made, post: Post, *, load_s: float | None) -> Made:
+        if post.shown_path == "too large":
+            raise InfraError("no space left")
+        assert not made.closed
+        made.posts.append(post.shown_path)
+        return made
+
+    def hire(self, _hiring: object, post: Post, **_: object) -> Made:
+        self.elsewhere.append(post.shown_path)
+        return Made(-1)
+
+
+@pytest.fixture
+def market(monkeypatch: pytest.MonkeyPatch) -> Market:
+    market = Market()
+    for name in ("recruit", "assign", "hire"):
+        monkeypatch.setattr(spares_module, name, getattr(market, name))
+    return market
+
+
+def spares(market: Market, *, kept: int = 0, device: str = DEVICE) -> Spares:
+    return Spares(cast(Hiring, None), device=device, kept=kept, has_room=lambda: market.room)
+
+
+def post(name: str = "v1", role: str = "candidate", **fields: Any) -> Post:
+    basis: dict[str, Any] = {"source": "", "precision": "fp32", "log": Path("log"), "device": DEVICE}
+    return Post(shown_path=name, role=role, **(basis | fields))
+
+
+def hired(own: Spares, *args: Any, **fields: Any) -> Made:
+    return cast(Made, own.hire(post(*args, **fields)))
+
+
+def test_who_waits_comes_first_and_whoever_waited_in_vain_goes_in_the_end(market: Market) -> None:
+    with spares(market) as own:
+        own.fill(2)
+        own.fill(1)
+        assert len(market.made) == 2
+        assert [hired(own).number for _ in range(3)] == [0, 1, 2]
+        own.fill(1)
+    assert [made.closed for made in market.made] == [0, 0, 0, 1]
+
+
+def test_so_many_are_kept_ready_where_that_is_wanted(market: Market) -> None:
+    with spares(market, kept=2) as own:
+        assert hired(own).number == 0
+        assert len(market.made) == 3
+        assert hired(own).number == 1
+        assert len(market.made) == 4
+
+
+def test_without_room_nobody_is_hired_ahead_nor_kept(market: Market) -> None:
+    market.room = False
+    with spares(market, kept=2) as own:
+        own.fill(2)
+        assert market.made == []
+        reference = hired(own, "eager", "reference")
+        assert len(market.made) == 1
+        assert not own.keep(post("eager", "reference"), cast(WorkerLink, reference))
+
+
+def test_a_reference_that_was_kept_serves_the_next_reference_and_no_candidate(market: Market) -> None:
+    with spares(market, kept=1) as own:
+        first = hired(own, "eager of a", "reference")
+        assert own.keep(post("eager of a", "reference"), cast(WorkerLink, first)) and first.released == 1
+        assert hired(own, "v1") is not first
+        assert hired(own, "eager of b", "reference") is first
+        assert first.posts == ["eager of a", "eager of b"]
+        assert hired(own, "eager of b", "reference") is not first, "one at a time"
+
+
+def test_a_candidates_worker_is_never_kept(market: Market) -> None:
+    with spares(market, kept=1) as own:
+        used = hired(own, "v1")
+        assert not own.keep(post("v1"), cast(WorkerLink, used))
+    assert not used.released
+
+
+def test_none_is_kept_where_all_are_to_be_fresh(market: Market) -> None:
+    with spares(market) as own:
+        assert not own.keep(post("eager", "reference"), cast(WorkerLink, hired(own, "eager", "reference")))
+
+
+def test_one_that_cannot_let_go_of_its_file_is_not_kept(market: Market) -> None:
+    with spares(market, kept=1) as own:
+        broken = hired(own, "eager", "reference")
+        broken.sound = False
+        assert not own.keep(post("eager", "reference"), cast(WorkerLink, broken))
+        assert hired(own, "eager", "reference") is not broken
+
+
+def test_one_that_died_waiting_is_passed_over(market: Market) -> None:
+    with spares(market) as own:
+        own.fill(2)
+        market.made[0].alive = False
+        assert hired(own).number == 1
+        assert market.made[0].closed == 1
+
+
+@pytest.mark.parametrize("fields", [{"device": ""}, {"writable": Path("cache")}, {"precompiled": {"": Path("pch")}}])
+def test_others_do_not_wait_for_posts_that_need_more_at_their_birth(market: Market, fields: dict[str, Any]) -> None:
+    with spares(market, kept=1) as own:
+        own.fill(1)
+        hired(own, "eager", "reference", **fields)
+        assert market.elsewhere == ["eager"] and market.made[0].posts == []
+        assert not own.keeps(post("eager", "reference", **fields))
+
+
+def test_for_the_cpu_nobody_waits(market: Market) -> None:
+    with spares(market, kept=2, device="") as own:
+        own.fill(2)
+        assert market.made == []
+
+
+def test_where_the_post_cannot_be_made_its_worker_goes_again(market: Market) -> None:
+    with spares(market) as own, pytest.raises(InfraError, match="no space left"):
+        hired(own, "too large")
+    assert [made.closed for made in market.made] == [1]
+
+
+def test_they_are_awake_when_each_has_said_so_or_is_gone(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        rests.append(seconds)
+        if len(rests) == 3:
+            market.made[0].awake = True
+        if len(rests) == 5:
+            market.made[1].alive = False
+
+    monkeypatch.setattr("time.sleep", sleep)
+    with spares(market) as own:
+        own.await_awake()
+        own.fill(2)
+        assert rests == []
+        own.await_awake()
+    assert len(rests) == 5
+
+
+def test_it_is_told_whether_there_was_anybody_to_dismiss(market: Market) -> None:
+    with spares(market) as own:
+        assert not own.dismiss()
+        own.fill(1)
+        assert own.dismiss() and market.made[0].closed == 1
+        assert not own.dismiss()
+
+
+@pytest.fixture
+def hiring() -> Iterator[Hiring]:
+    """Of real processes."""
+    environment = server_environment(Path(sys.executable).parent, threads=1, pinned=False, extra={})
+    with ForkServer(modules=server_modules(()), environment=environment) as server:
+        yield Hiring(
+            server=server, limits=confine.Limits(memory_bytes=8 << 30), deadlines=Deadlines(load_s=60, call_s=60),
+            threads=1,
+        )  # fmt: skip
+
+
+@pytest.mark.workers
+def test_a_worker_serves_one_file_after_another_and_each_log_has_what_was_printed_for_it(
+    tmp_path: Path, hiring: Hiring
+) -> None:
+    source = """
+class Model(nn.Module):
+    def forward(self, x):
+        print("{word}", flush=True)
+        return x + {number}
+def get_inputs(): return [torch.randn(8, 8)]
+def get_init_inputs(): return []
+"""
+    reference = reference_of(tmp_path, source.format(word="judge", number=1))
+    first = ask_first(reference, SeedSource(0))
+    with Desk(reference, first.case, first.expected) as desk:
+        worker = recruit(hiring, descriptors=desk.descriptors)
+        try:
+            for word, number in (("one", 1), ("two", 2)):
+                text = f"import torch\nfrom torch import nn\n{source.format(word=word, number=number)}"
+                told = Post(
+                    source=text, shown_path="p.py", role="reference", precision="fp32", log=tmp_path / f"{word}.log"
+                )
+                link = assign(hiring, worker, told)
+                link.load()
+                link.construct(desk.setup(mode=None))
+                wrong = inspect(link, Stream(desk, torch.device("cpu")), first)
+                assert (wrong is None) == (number == 1)
+                link.release()
+        finally:
+            worker.close()
+    for word, other in (("one", "two"), ("two", "one")):
+        said = (tmp_path / f"{word}.log").read_text()
+        assert word in said and other not in said
+
+
+@pytest.mark.workers
+def test_one_that_has_ended_is_known_not_to_be_alive(hiring: Hiring) -> None:
+    worker = recruit(hiring)
+    assert worker.process.alive
+    worker.connection.close()  # nobody is left to serve
+    worker.process.wait(20)
+    assert not worker.process.alive
+    worker.close()
