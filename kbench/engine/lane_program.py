@@ -92,7 +92,7 @@ def serve(boss: Connection) -> None:
             hiring.server.await_ready()
             with settings_of(
                 prepared, hiring, order.toolchain, environment_key=order.environment_key, log_path=logs,
-                stage=relay.stage, gauge=gauge,
+                stage=relay.stage, gauge=gauge, hurried=prepared.options.half_blocks,
             ) as settings:  # fmt: skip
                 settings.spares.fill(1)
                 boss.send((READY,))

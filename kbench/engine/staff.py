@@ -119,8 +119,12 @@ def settings_of(
     log_path: Callable[[str, str], Path],
     stage: Callable[[str, str], None],
     gauge: Gauge,
+    hurried: bool = False,
 ) -> Iterator[Settings]:
-    """How the pairs of a run are judged and measured. Workers that wait for one are gone when it is left."""
+    """How the pairs of a run are judged and measured. Workers that wait for one are gone when it is left.
+
+    `hurried`: they may serve longer than one replicate. Not for the CPU, where a heap's history shows in the times.
+    """
     from kbench.engine.pair import Settings, judged_on, woken
     from kbench.judge.cases import SeedSource
     from kbench.judge.exam import Exams
@@ -131,7 +135,6 @@ def settings_of(
     options = prepared.options
     seeds = SeedSource(options.seed)
     device = judged_on(prepared.device)
-    hurried = options.half_blocks and device.type == "cuda"  # on the CPU a heap's history shows in the times
     kept = _KEPT_IN_A_HURRY if hurried else 0
     with Spares(hiring, device=woken(device), kept=kept, has_room=functools.partial(has_room, device)) as spares:
         yield Settings(
