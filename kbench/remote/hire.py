@@ -59,10 +59,12 @@ class Post:
 def hire(hiring: Hiring, post: Post, *, descriptors: Sequence[int] = (), load_s: float | None = None) -> WorkerLink:
     """Fork a confined worker for `post`; `descriptors` are its host arenas. Raises InfraError."""
     offered = [str(folder) for folder in post.precompiled.values()]
-    return assign(
-        hiring, recruit(hiring, device=post.device, descriptors=descriptors, writable=post.writable, offered=offered),
-        post, load_s=load_s,
-    )  # fmt: skip
+    hired = recruit(hiring, device=post.device, descriptors=descriptors, writable=post.writable, offered=offered)
+    try:
+        return assign(hiring, hired, post, load_s=load_s)
+    except BaseException:
+        hired.close()
+        raise
 
 
 def recruit(

@@ -63,10 +63,13 @@ class Spares:
         return bool(self._device) and post.device == self._device and post.writable is None and not post.precompiled
 
     def await_awake(self) -> None:
-        """Until all who wait have made their contexts: nobody is making one from then on."""
+        """Until all who wait have made their contexts, or were given up: nobody is making one from then on."""
         deadline = time.monotonic() + _WAKING_TIMEOUT_S
-        while any(map(_is_waking, self._fresh)) and time.monotonic() < deadline:
+        while (waking := [each for each in self._fresh if _is_waking(each)]) and time.monotonic() < deadline:
             time.sleep(_LOOK_S)
+        for each in waking:
+            self._fresh.remove(each)
+            each.close()
 
     def keeps(self, post: Post) -> bool:
         """Whether its worker may stay for another file: never a candidate's."""

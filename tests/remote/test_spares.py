@@ -19,7 +19,7 @@ from kbench.judge.judging import ask_first, inspect
 from kbench.judge.stream import Stream
 from kbench.model import Status, Verdict
 from kbench.remote import spares as spares_module
-from kbench.remote.hire import Hiring, Post, assign, recruit
+from kbench.remote.hire import Hiring, Post, assign, hire, recruit
 from kbench.remote.link import Deadlines, WorkerFailed, WorkerLink
 from kbench.remote.spares import Spares
 from kbench.remote.surroundings import server_environment, server_modules
@@ -217,6 +217,16 @@ def test_they_are_awake_when_each_has_said_so_or_is_gone(market: Market, monkeyp
     assert len(rests) == 5
 
 
+def test_one_that_does_not_wake_up_is_given_up(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spares_module, "_WAKING_TIMEOUT_S", 0.0)
+    with spares(market) as own:
+        own.fill(2)
+        market.made[1].awake = True
+        own.await_awake()
+        assert [made.closed for made in market.made] == [1, 0]
+        assert hired(own).number == 1
+
+
 def test_it_is_told_whether_there_was_anybody_to_dismiss(market: Market) -> None:
     with spares(market) as own:
         assert not own.dismiss()
@@ -269,6 +279,14 @@ def get_init_inputs(): return []
     for word, other in (("one", "two"), ("two", "one")):
         said = (tmp_path / f"{word}.log").read_text()
         assert word in said and other not in said
+
+
+@pytest.mark.workers
+def test_nothing_is_left_of_one_whose_files_could_not_be_laid_out(tmp_path: Path, hiring: Hiring) -> None:
+    lacking = post(device="", libraries=tmp_path / "nowhere", log=tmp_path / "log")
+    with pytest.raises(FileNotFoundError):
+        hire(hiring, lacking)
+    assert not list(hiring.server.root.glob("w*"))
 
 
 @pytest.mark.workers
