@@ -22,6 +22,10 @@ _CUDA_GRANULARITY = 2 << 20
 """Bytes. From this size on, cuMemAlloc gives an allocation of its own, so an IPC handle shares nothing else."""
 
 
+class NoDeviceMemory(InfraError):
+    """The device has no room for an arena."""
+
+
 @dataclass
 class Arena:
     """A flat uint8 tensor, and what another process needs to map it (`descriptor` or `handle`)."""
@@ -43,14 +47,18 @@ class Arena:
 
 
 def create(size: int, device: torch.device) -> Arena:
-    """Allocate `size` bytes, zeroed. Raises InfraError where there is no such memory left."""
+    """Allocate `size` bytes, zeroed. Raises InfraError where there is no such memory left, on a device NoDeviceMemory.
+    """
     if device.type == "cpu":
         return _create_host(size)
     pointer = ctypes.c_uint64()
     rounded = -(-size // _CUDA_GRANULARITY) * _CUDA_GRANULARITY
     with torch.cuda.device(device):
         torch.cuda.current_stream().synchronize()
-        Driver().check("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(rounded))
+        try:
+            Driver().check("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(rounded))
+        except InfraError as error:
+            raise NoDeviceMemory(f"no memory for {rounded} bytes on the device", why=str(error)) from error
         raw = (ctypes.c_byte * 64)()
         Driver().check("cuIpcGetMemHandle", ctypes.byref(raw), pointer)
         data = _tensor_at(pointer.value, size, device)

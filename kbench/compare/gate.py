@@ -121,11 +121,15 @@ def _unfit(comparison: Comparison) -> list[str]:
         for difference in comparison.environment
         if difference.decisive
     ]
-    quick = [
-        f"the {side} run has {count} replicates of each pair (--quick), and a gate needs {MIN_REPLICATES}"
-        for side, count in (("old", _replicates(comparison.old)), ("new", _replicates(comparison.new)))
-        if count is not None and count < MIN_REPLICATES
-    ]
+    quick = []
+    for side, run in (("old", comparison.old), ("new", comparison.new)):
+        count = _replicates(run)
+        if count is not None and count < MIN_REPLICATES:
+            quick.append(
+                f"the {side} run has {count} replicates of each pair (--quick), and a gate needs {MIN_REPLICATES}"
+            )
+        elif run.options.get("half_blocks") is True:
+            quick.append(f"the {side} run was made with --quick: of fewer blocks, and its pairs may share processes")
     return machines + quick
 
 

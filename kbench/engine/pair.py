@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from kbench.arena import NoDeviceMemory
 from kbench.build.service import Build
 from kbench.config import COMPILE_MODES
 from kbench.engine.records import Findings, Outcome, make_record, padded_source
@@ -42,7 +44,6 @@ _CPU_LEAST_SAMPLE_NS = 4e6
 _CUDA_LEAST_SAMPLE_NS = 2e6
 """So long that the window's slack is a small share of a sample."""
 _TIMED_CASE = "randomised_parameters"
-_JUDGES_MEMORY = "judge_memory"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +63,6 @@ class Settings:
     build_environment: Mapping[str, str]
     log_path: Callable[[str, str], Path]
     stage: Callable[[str, str], None]
-    hurried: bool = False
-    """Whether workers may serve longer than one replicate."""
     sanitize: bool = False
     gauge: Gauge = field(default_factory=NoGauge)
     """Read between the timed calls."""
@@ -99,15 +98,17 @@ def run_pair(job: Job, build: Build, settings: Settings) -> Outcome:
 
 def _run_pair(job: Job, build: Build, settings: Settings) -> Outcome:
     findings = _findings(job, build, settings)
-    if _lacked_memory(findings.verdict) and settings.spares.dismiss():  # it may be they who had what it lacked
-        findings = _findings(job, build, settings)
+    if findings.lacked_memory and settings.spares.dismiss():  # it may be they who had what it lacked
+        with settings.spares.barred():
+            findings = _findings(job, build, settings)
     samples = findings.measurement.samples if findings.measurement else ()
     record = make_record(job, build, findings.verdict, settings.environment_key, findings=findings)
     return record, samples, findings.readings
 
 
-def _lacked_memory(verdict: Verdict) -> bool:
-    return verdict.status is Status.OUT_OF_MEMORY or verdict.reason == _JUDGES_MEMORY
+def _says_memory(verdict: Verdict) -> bool:
+    """The device's, by what a worker says of itself."""
+    return verdict.status is Status.OUT_OF_MEMORY and verdict.reason == "allocation"
 
 
 def _findings(job: Job, build: Build, settings: Settings) -> Findings:
@@ -124,12 +125,17 @@ def _findings(job: Job, build: Build, settings: Settings) -> Findings:
     except ProblemError as error:
         findings.verdict = Verdict(status=Status.INFRA_ERROR, reason="problem", message=str(error))
     except BaselineFailed as error:
+        findings.lacked_memory = _says_memory(error.verdict)
         findings.verdict = Verdict(status=Status.INFRA_ERROR, reason="baseline", message=str(error))
+    except NoDeviceMemory as error:
+        findings.lacked_memory = True
+        findings.verdict = Verdict(status=Status.INFRA_ERROR, reason="judge_memory", message=str(error))
     except KbenchError as error:
         findings.verdict = Verdict(status=Status.INFRA_ERROR, reason="kbench", message=str(error))
     except torch.OutOfMemoryError as error:
         message = f"the judge ran out of device memory: {str(error).splitlines()[0]}; hint: --size, or a freer device"
-        findings.verdict = Verdict(status=Status.INFRA_ERROR, reason=_JUDGES_MEMORY, message=message)
+        findings.lacked_memory = True
+        findings.verdict = Verdict(status=Status.INFRA_ERROR, reason="judge_memory", message=message)
         settings.exams.forget()
     finally:
         release_memory()
@@ -145,15 +151,15 @@ def _examine(job: Job, build: Build, settings: Settings, findings: Findings) -> 
     specs = [SideSpec(name=SOLUTION, post=_candidate(job, build, settings, "timing"))]
     specs += [_baseline(name, reference, settings, job) for name in settings.baselines]
     with (
+        _walls_into(findings) as of,
         Desk(reference, first.case, first.expected) as desk,
-        Crew(
-            specs, spares=settings.spares, descriptors=desk.descriptors, device=device, hurried=settings.hurried
-        ) as crew,
+        Crew(specs, spares=settings.spares, descriptors=desk.descriptors, device=device) as crew,
     ):
         stream = Stream(desk, device)
         asked = _Asked(first, exam.questions(), once_right=crew.expect_all)
-        link = crew.hire_to_judge(_candidate(job, build, settings, "judge"))
+        link = of(crew.hire_to_judge(_candidate(job, build, settings, "judge")))
         findings.verdict = _judge(link, stream, reference, asked, settings.seeds)
+        findings.lacked_memory = _says_memory(findings.verdict)
         crew.judged(right=findings.verdict.status is Status.CORRECT)
         findings.left_out = list(exam.left_out)
         findings.judge_s = round(time.monotonic() - start, 3)
@@ -167,8 +173,23 @@ def _examine(job: Job, build: Build, settings: Settings, findings: Findings) -> 
                 reference=reference, desk=desk, stream=stream, question=timed, seeds=settings.seeds, history=history
             )
             _measure(job, settings, bench, crew, exam, findings)
-    if link.ending is not None:
-        findings.isolation = link.ending.layers
+
+
+@contextlib.contextmanager
+def _walls_into(findings: Findings) -> Iterator[Callable[[WorkerLink], WorkerLink]]:
+    """What stood around a worker is known when it has ended, however that came."""
+    links: list[WorkerLink] = []
+
+    def of(link: WorkerLink) -> WorkerLink:
+        links.append(link)
+        return link
+
+    try:
+        yield of
+    finally:
+        for link in links:
+            if link.ending is not None:
+                findings.isolation = link.ending.layers
 
 
 class _Asked:
@@ -206,14 +227,16 @@ def _measure(job: Job, settings: Settings, bench: Bench, crew: Crew, exam: Exam,
     def progress(replicate: int, of: int) -> None:
         settings.stage(job.solution.id, f"timing {replicate + 1}/{of}")
 
+    backend = LiveBackend(bench, crew, settings.gauge)
     try:
         taken = take_samples(
-            LiveBackend(bench, crew, settings.gauge), list(crew.specs), effort=settings.effort, progress=progress,
+            backend, list(crew.specs), effort=settings.effort, progress=progress,
             budget=_budget(settings, bench.desk, bench.reference.device),
             slack=CPU_SLACK if job.device is Device.CPU else CUDA_SLACK,
         )  # fmt: skip
     except WorkerFailed as failed:
         findings.verdict = failed.verdict
+        findings.lacked_memory = not backend.begun and _says_memory(failed.verdict)
         return
     except (TimedOutputWrong, Disturbed) as wrong:
         findings.verdict = wrong.verdict

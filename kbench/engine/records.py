@@ -29,6 +29,8 @@ class Findings:
     readings: tuple[PlacedReading, ...] = ()
     left_out: list[str] = field(default_factory=list)
     judge_s: float | None = None
+    lacked_memory: bool = False
+    """On the device, before any sample was taken that counts."""
 
 
 def settled(job: Job) -> Verdict | None:

@@ -27,6 +27,7 @@ from kbench.store.writer import RunStore
 
 _FIXED_BY_RUN = (
     "device", "size", "baselines", "replicates", "most_replicates", "blocks", "min_samples", "min_block_ms", "sanitize",
+    "half_blocks",
 )  # fmt: skip
 """Options that a resumed run cannot change: its records would not belong together."""
 _KEPT = (

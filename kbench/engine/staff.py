@@ -151,7 +151,6 @@ def settings_of(
             build_environment=toolchain.environment(),
             log_path=log_path,
             stage=stage,
-            hurried=hurried,
             sanitize=options.sanitize,
             gauge=gauge,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
@@ -51,15 +51,13 @@ class Crew:
     """Hires for one pair. All who came are gone when it is left, but for references that stay for the next pair."""
 
     def __init__(
-        self, specs: Sequence[SideSpec], *, spares: Spares, descriptors: Sequence[int], device: torch.device,
-        hurried: bool = False,
-    ) -> None:  # fmt: skip
-        """`descriptors` are the host arenas; `hurried`: whoever was judged is timed as well, in the first replicate."""
+        self, specs: Sequence[SideSpec], *, spares: Spares, descriptors: Sequence[int], device: torch.device
+    ) -> None:
+        """`descriptors` are the host arenas."""
         self.specs = {spec.name: spec for spec in specs}
         self._spares = spares
         self._descriptors = descriptors
         self._device = device
-        self._hurried = hurried
         self._judged: WorkerLink | None = None
         self._closers = concurrent.futures.ThreadPoolExecutor()
         self._leaving: list[Future[Ending]] = []
@@ -75,10 +73,13 @@ class Crew:
         return self._judged
 
     def judged(self, *, right: bool) -> None:
-        """It answered all there was to ask, or was wrong. Raises InfraError."""
-        if self._judged is not None and not (right and self._hurried):
+        """It answered all there was to ask, or was wrong. In a hurry the first is timed as well, in one replicate.
+
+        Raises InfraError where it goes, was waited for, and will not.
+        """
+        if self._judged is not None and not (right and self._spares.hurried):
             link, self._judged = self._judged, None
-            self.let_go(link)
+            self._let_go([link], roomy=has_room(self._device))
 
     def hire(self, names: Sequence[str]) -> list[Hired]:
         """A worker for each of these sides, hired in this order. Raises InfraError."""
@@ -95,22 +96,23 @@ class Crew:
         link = self._spares.hire(spec.post, descriptors=self._descriptors, load_s=load_s)
         return Hired(link=stack.enter_context(link))
 
-    def let_go(self, link: WorkerLink) -> None:
-        """A CUDA context takes 0.1 s to go: that need not be waited for, where the device has room for the next.
+    def part_with(self, sides: Mapping[str, WorkerLink]) -> None:
+        """Their turn is over. Raises InfraError where they were waited for and one will not go."""
+        roomy = has_room(self._device)  # with all of them there
+        going = []
+        for name, link in sides.items():
+            post = self.specs[name].post
+            if roomy and self._spares.keeps(post):
+                self._staying.append((post, link))  # to the end: no two of a pair's replicates have the same
+            else:
+                going.append(link)
+        self._let_go(going, roomy=roomy)
 
-        Raises InfraError where it was waited for and one will not go.
-        """
-        self._leaving.append(self._closers.submit(link.close))
-        if not has_room(self._device):
+    def _let_go(self, links: Sequence[WorkerLink], *, roomy: bool) -> None:
+        """A CUDA context takes 0.1 s to go: that need not be waited for, where the device has room for the next."""
+        self._leaving += [self._closers.submit(link.close) for link in links]
+        if not roomy:
             self.await_gone()
-
-    def part_with(self, name: str, link: WorkerLink) -> None:
-        """A side's turn is over. Raises InfraError where it was waited for and one will not go."""
-        post = self.specs[name].post
-        if self._spares.keeps(post):
-            self._staying.append((post, link))  # to the end: no two of a pair's replicates have the same
-        else:
-            self.let_go(link)
 
     def await_quiet(self) -> None:
         """Until nobody is coming or going on the device. Raises InfraError where one will not go."""
@@ -120,6 +122,7 @@ class Crew:
     def await_gone(self) -> None:
         """Raises InfraError where one will not go."""
         leaving, self._leaving = self._leaving, []
+        concurrent.futures.wait(leaving)
         for each in leaving:
             each.result()
 
@@ -131,9 +134,11 @@ class Crew:
     ) -> None:
         if self._judged is not None:
             self._leaving.append(self._closers.submit(self._judged.close))
-        for post, link in self._staying:
-            if kind is not None or not self._spares.keep(post, link):
-                self._leaving.append(self._closers.submit(link.close))
-        self._closers.shutdown()
+        try:
+            for post, link in self._staying:
+                if kind is not None or not self._spares.keep(post, link):
+                    self._leaving.append(self._closers.submit(link.close))
+        finally:
+            self._closers.shutdown()
         if kind is None:
             self.await_gone()

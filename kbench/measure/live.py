@@ -30,7 +30,11 @@ _BUSY_NS = 1e6
 
 
 class BaselineFailed(Exception):
-    """A trusted side failed, so there is nothing to compare with."""
+    """A trusted side failed, so there is nothing to compare with. `verdict` says how, as of a solution."""
+
+    def __init__(self, side: str, verdict: Verdict) -> None:
+        super().__init__(f"the {side} baseline failed: {verdict.message}")
+        self.verdict = verdict
 
 
 class Disturbed(Exception):
@@ -113,6 +117,11 @@ class LiveBackend:
         self._gauge = gauge
         self._checks: Checks | None = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether samples that count have been asked for."""
+        return self._checks is not None
+
     @contextlib.contextmanager
     def staffed(self, names: Sequence[str]) -> Iterator[list[LiveSide]]:
         """All are hired in order, and then construct their modules at once, each on cores that have nothing else to do.
@@ -129,8 +138,7 @@ class LiveBackend:
                 list(pool.map(lambda spec, each: _construct(self._bench, spec, each), specs, hired))
             yield [_ready(self._bench, *each, self._question()) for each in zip(specs, hired, strict=True)]
             stack.pop_all()
-        for name, each in zip(names, hired, strict=True):
-            self._crew.part_with(name, each.link)
+        self._crew.part_with({name: each.link for name, each in zip(names, hired, strict=True)})
 
     def follow(self, sides: Sequence[LiveSide], *, samples: int, calls: int) -> Guard:
         """What comes from here on is evidence: nobody else comes or goes meanwhile."""
@@ -178,7 +186,8 @@ def _construct(bench: Bench, spec: SideSpec, hired: Hired) -> None:
     if hired.constructed:
         return
     try:
-        hired.link.load()
+        if not hired.link.loaded:
+            hired.link.load()
         hired.link.construct(bench.desk.setup(mode=bench.reference.problem.mode, compile_mode=spec.compile_mode))
     except WorkerFailed as failed:
         raise _blame(spec.name, failed) from failed
@@ -199,4 +208,4 @@ def _ready(bench: Bench, spec: SideSpec, hired: Hired, question: Question) -> Li
 
 def _blame(side: str, failed: WorkerFailed) -> Exception:
     """A solution answers for itself; a baseline's failure is no fault of the solution."""
-    return failed if side == SOLUTION else BaselineFailed(f"the {side} baseline failed: {failed.verdict.message}")
+    return failed if side == SOLUTION else BaselineFailed(side, failed.verdict)

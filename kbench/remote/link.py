@@ -76,11 +76,13 @@ class WorkerLink:
         self._asked_at_s = time.monotonic()
         self._line_of = f"{task.shown_path}:"
         self.extensions = Path(task.extensions)
+        self.loaded = False
 
     def load(self) -> None:
         """Import the file (and compile what it compiles). Raises WorkerFailed."""
         told = json.dumps(self._task.to_json()).encode()
         self._ask(Kind.LOAD, told, Kind.DONE, max_payload=0, timeout_s=self.deadlines.load_s)
+        self.loaded = True
 
     def construct(self, setup: Setup) -> None:
         """Construct the module and map the shared memory. Raises WorkerFailed."""

@@ -51,7 +51,7 @@ class Ending:
 class Confined:
     """One confined process and its scratch folder. Both are gone, with the whole process tree, after `close`."""
 
-    def __init__(self, lifeline: socket.socket, scratch: Path, log: Path) -> None:
+    def __init__(self, lifeline: socket.socket, scratch: Path, log: Path, uid: int | None) -> None:
         self._lifeline = lifeline
         self._ending: Ending | None = None
         self._report = b""
@@ -60,6 +60,7 @@ class Confined:
         self._reading = threading.Lock()
         self.scratch = scratch
         self.log = log
+        self.uid = uid
 
     def freeze(self) -> bool:
         """Stop the whole tree until `thaw`; True when it stands still, or has ended."""
@@ -204,7 +205,8 @@ class ForkServer:
     def new_uid(self) -> int | None:
         """A user of its own for one worker, or None where we have no right to one."""
         with self._lock:
-            uid = next(self._uids)
+            held = {process.uid for process in self._live if process.ending is None}
+            uid = next(each for each in self._uids if each not in held)
         return uid if identity.can_become(uid) else None
 
     def shared_folder(self, name: str) -> Path:
@@ -261,7 +263,7 @@ class ForkServer:
             except OSError as error:
                 ours.close()
                 raise InfraError("the fork server is gone", why=str(error), hint="kbench doctor") from error
-        process = Confined(ours, scratch, log)
+        process = Confined(ours, scratch, log, uid)
         with self._lock:
             self._live.add(process)
         return process

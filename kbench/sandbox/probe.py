@@ -48,7 +48,7 @@ def _run_nothing(scratch: Path, uid: int | None) -> Ending:
             finally:
                 os._exit(1)
     theirs.close()
-    process = Confined(ours, scratch, Path(os.devnull))
+    process = Confined(ours, scratch, Path(os.devnull), uid)
     process.wait(30.0)
     ending = process.close()
     os.waitpid(child, 0)

@@ -121,8 +121,9 @@ class _Vigil:
         except ConnectionError:  # it died with an answer of ours unread
             return False
         if order == LOG and descriptors:
+            self.drain_output()  # what was said before belongs where it went before
             os.close(self._log)
-            self._log = descriptors[0]
+            self._log, self._written, self._dropped = descriptors[0], 0, 0
             return True
         if order != FREEZE:
             return False
@@ -145,7 +146,7 @@ class _Vigil:
         return bool(chunk)
 
     def drain_output(self) -> None:
-        """What the dead worker left in the pipe. Bounded by the pipe's own size: nothing writes any more."""
+        """What lies in the pipe: no more than it holds, where nothing writes any more."""
         for _ in range(64):
             if not select.select([self._output], [], [], 0)[0] or not self._read_output():
                 break

@@ -13,6 +13,8 @@ from kbench import problem_module
 from kbench.assignment import Task
 from kbench.worker.extensions import ExtensionFolder
 
+_REFERENCE_MODULE = "kbench_problem"
+
 
 def load_class(task: Task) -> Any:
     """The class named in the task, from the file named in the task, with threads and precision set before.
@@ -23,7 +25,7 @@ def load_class(task: Task) -> Any:
     _set_precision(task.precision)
     source = Path(task.path).read_text()
     if task.role == "reference":
-        module = problem_module.execute(source, path=task.path, name="kbench_problem", overrides=task.overrides)
+        module = problem_module.execute(source, path=task.path, name=_REFERENCE_MODULE, overrides=task.overrides)
     else:
         extensions = ExtensionFolder(
             Path(task.extensions), source=source, shown_path=task.shown_path, compile_only=task.compile_only,
@@ -37,6 +39,21 @@ def load_class(task: Task) -> Any:
         defined = sorted(value.__name__ for value in own if value.__module__ == module.__name__)
         raise AttributeError(f"the file defines no {wanted} (classes it does define: {', '.join(defined) or 'none'})")
     return getattr(module, wanted)
+
+
+def forget_module() -> None:
+    """A reference's module, whose own variables may hold memory of the device."""
+    sys.modules.pop(_REFERENCE_MODULE, None)
+
+
+def torch_settings() -> tuple[Any, ...]:
+    """What a file may change for every file after it, but for what `load_class` sets."""
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    return (
+        torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled(),
+        torch.are_deterministic_algorithms_enabled(), cudnn.enabled, cudnn.benchmark, cudnn.deterministic,
+        cuda.matmul.allow_fp16_reduced_precision_reduction, cuda.matmul.allow_bf16_reduced_precision_reduction,
+    )  # fmt: skip
 
 
 def _import(path: str) -> Any:

@@ -16,7 +16,7 @@ from kbench import protocol
 from kbench.assignment import Task, Welcome
 from kbench.protocol import Failure, Kind
 from kbench.worker.extensions import BuildFailed
-from kbench.worker.loader import load_class
+from kbench.worker.loader import forget_module, load_class, torch_settings
 from kbench.worker.session import Session, StructureError, WrongDevice
 from kbench.worker.state import ParameterMismatch
 
@@ -67,6 +67,7 @@ class _Worker:
         self._arenas = arenas
         self._page = page
         self._task: Task | None = None
+        self._settings: tuple[Any, ...] = ()
         self._module_class: Any = None
         self._session: Session | None = None
 
@@ -84,6 +85,7 @@ class _Worker:
         if request.kind is Kind.LOAD:
             self._task = Task(**json.loads(request.payload))
             os.environ.update(self._task.environment)
+            self._settings = self._settings or torch_settings()
             self._module_class = load_class(self._task)
             return Kind.DONE, b""
         if request.kind is Kind.CONSTRUCT:
@@ -95,7 +97,10 @@ class _Worker:
             raise RuntimeError(f"{request.kind.name} before CONSTRUCT")
         if request.kind is Kind.RELEASE:
             self._session = self._module_class = None
+            forget_module()
             session.close()
+            if torch_settings() != self._settings:
+                raise RuntimeError("the file has changed settings of torch: another would not run here as in a new one")
         elif request.kind is Kind.SET_STATE:
             session.set_state()
         elif request.kind is Kind.GET_STATE:

@@ -186,5 +186,9 @@ def test_a_quick_run_is_no_ground_for_a_gate() -> None:
     answer = gate(compare_runs(make_run([make_record()]), quick))
     assert answer.outcome is Outcome.REFUSED
     assert answer.reasons == ("the new run has 3 replicates of each pair (--quick), and a gate needs 5",)
+    more = make_run([make_record(d=SLOW)], options={"replicates": 5, "half_blocks": True})
+    answer = gate(compare_runs(more, make_run([make_record()], options={"replicates": 5, "half_blocks": False})))
+    assert answer.outcome is Outcome.REFUSED
+    assert answer.reasons == ("the old run was made with --quick: of fewer blocks, and its pairs may share processes",)
     broken = make_run([make_record(status=Status.CRASH)], options={"replicates": 3})
     assert outcome([make_record()], broken) is Outcome.REGRESSION

@@ -37,9 +37,9 @@ class _Link:
 class _Spares:
     """Says what it is asked for. Nobody is to be had whose post is `nobody`; who is called `compiled` is not served."""
 
-    def __init__(self, *, keeps: bool = False) -> None:
+    def __init__(self, *, hurried: bool = False) -> None:
         self.said: list[str] = []
-        self._keeps = keeps
+        self.hurried = hurried
         self.takes = True
 
     def await_awake(self) -> None:
@@ -58,7 +58,7 @@ class _Spares:
         return _Link(self.said, post.shown_path)
 
     def keeps(self, post: Post) -> bool:
-        return self._keeps and post.role == "reference"
+        return self.hurried and post.role == "reference"
 
     def keep(self, _post: Post, link: _Link) -> bool:
         self.said.append(f"{link.name} {'stays' if self.takes else 'may not stay'}")
@@ -73,9 +73,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return bytes_free
 
 
-def crew_of(
-    spares: _Spares, *names: str, device: str = "cuda:0", compile_mode: str | None = None, hurried: bool = False
-) -> Crew:
+def crew_of(spares: _Spares, *names: str, device: str = "cuda:0", compile_mode: str | None = None) -> Crew:
     """The first is the candidate's, the others are references."""
     posts = [
         Post(
@@ -84,9 +82,7 @@ def crew_of(
         for number, name in enumerate(names)
     ]
     specs = [SideSpec(name=post.shown_path, post=post, compile_mode=compile_mode) for post in posts]
-    return Crew(
-        specs, spares=cast(Spares, spares), descriptors=[], device=torch.device(device), hurried=hurried
-    )
+    return Crew(specs, spares=cast(Spares, spares), descriptors=[], device=torch.device(device))
 
 
 def as_link(link: Any) -> WorkerLink:
@@ -131,8 +127,8 @@ def test_whoever_is_judged_goes_before_anybody_is_timed() -> None:
 
 
 def test_in_a_hurry_it_serves_in_the_first_replicate_too_and_in_no_other() -> None:
-    spares = _Spares()
-    with crew_of(spares, SOLUTION, "eager", hurried=True) as crew:
+    spares = _Spares(hurried=True)
+    with crew_of(spares, SOLUTION, "eager") as crew:
         link = crew.hire_to_judge(post_of("judged"))
         crew.judged(right=True)
         first, second = (crew.hire(["eager", SOLUTION])[1] for _ in range(2))
@@ -143,8 +139,8 @@ def test_in_a_hurry_it_serves_in_the_first_replicate_too_and_in_no_other() -> No
 
 @pytest.mark.parametrize("right", [True, False])
 def test_in_a_hurry_one_that_is_wrong_goes_all_the_same_and_so_does_one_that_is_never_timed(right: bool) -> None:
-    spares = _Spares()
-    with crew_of(spares, SOLUTION, hurried=True) as crew:
+    spares = _Spares(hurried=True)
+    with crew_of(spares, SOLUTION) as crew:
         crew.hire_to_judge(post_of("judged"))
         crew.judged(right=right)
         crew.await_gone()
@@ -157,12 +153,12 @@ def test_whoever_goes_is_not_waited_for_where_there_is_room_until_that_is_wanted
     with crew_of(spares, "a") as crew:
         first, second = (cast(Any, crew.hire(["a"])[0].link) for _ in range(2))
         first.may_go.clear()
-        crew.let_go(as_link(first))
+        crew.part_with({"a": as_link(first)})
         assert "a goes" not in spares.said
         first.may_go.set()
         crew.await_gone()
         assert spares.said.count("a goes") == 1
-        crew.part_with("a", as_link(second))
+        crew.part_with({"a": as_link(second)})
     assert spares.said.count("a goes") == 2
 
 
@@ -171,30 +167,57 @@ def test_elsewhere_it_is(free: list[int], device: str, bytes_free: int) -> None:
     free[0] = bytes_free
     spares = _Spares()
     with crew_of(spares, "a", device=device) as crew:
-        crew.let_go(crew.hire(["a"])[0].link)
+        crew.part_with({"a": crew.hire(["a"])[0].link})
         assert spares.said == ["a comes", "a goes"]
 
 
 def test_one_that_will_not_go_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_Link, "close", lambda _: (_ for _ in ()).throw(InfraError("it stays")))
     with pytest.raises(InfraError, match="it stays"), crew_of(_Spares(), "a") as crew:
-        crew.part_with("a", crew.hire(["a"])[0].link)
+        crew.part_with({"a": crew.hire(["a"])[0].link})
+
+
+def test_a_reference_stays_for_the_next_pair_only_where_another_replicate_would_fit_beside_all(free: list[int]) -> None:
+    spares = _Spares(hurried=True)
+    with crew_of(spares, "solution", "eager") as crew:
+        eager = crew.hire(["eager"])[0].link
+        free[0] = 50
+        crew.part_with({"eager": eager})
+        assert spares.said == ["eager comes", "eager goes"]
+
+
+def test_of_two_that_go_the_second_is_closed_though_the_first_will_not(
+    monkeypatch: pytest.MonkeyPatch, free: list[int]
+) -> None:
+    spares = _Spares()
+
+    def close(link: _Link) -> None:
+        if link.name == "a":
+            raise InfraError("it stays")
+        spares.said.append(f"{link.name} goes")
+
+    free[0] = 0
+    monkeypatch.setattr(_Link, "close", close)
+    with pytest.raises(InfraError, match="it stays"), crew_of(spares, "a", "b") as crew:
+        first, second = crew.hire(["a", "b"])
+        crew.part_with({"a": first.link, "b": second.link})
+    assert spares.said[-1] == "b goes"
 
 
 def test_it_is_quiet_when_all_who_go_are_gone_and_all_who_come_are_there() -> None:
     spares = _Spares()
     with crew_of(spares, "a") as crew:
-        crew.let_go(crew.hire(["a"])[0].link)
+        crew.part_with({"a": crew.hire(["a"])[0].link})
         crew.await_quiet()
         assert spares.said == ["a comes", "a goes", "all awake"]
 
 
 def test_references_are_kept_only_when_the_pair_is_through_so_that_no_two_replicates_share_one() -> None:
-    spares = _Spares(keeps=True)
+    spares = _Spares(hurried=True)
     with crew_of(spares, "solution", "eager") as crew:
         for _ in range(2):
-            for name, hired in zip(("solution", "eager"), crew.hire(["solution", "eager"]), strict=True):
-                crew.part_with(name, hired.link)
+            solution, eager = crew.hire(["solution", "eager"])
+            crew.part_with({"solution": solution.link, "eager": eager.link})
             crew.await_gone()
         assert "eager stays" not in spares.said
         assert spares.said.count("eager comes") == spares.said.count("solution goes") == 2
@@ -203,12 +226,12 @@ def test_references_are_kept_only_when_the_pair_is_through_so_that_no_two_replic
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_one_that_may_not_stay_after_all_goes_and_so_do_all_where_the_pair_was_broken_off(fails: bool) -> None:
-    spares = _Spares(keeps=True)
+    spares = _Spares(hurried=True)
     spares.takes = fails
 
     def pair() -> None:
         with crew_of(spares, "solution", "eager") as crew:
-            crew.part_with("eager", crew.hire(["eager"])[0].link)
+            crew.part_with({"eager": crew.hire(["eager"])[0].link})
             if fails:
                 raise ValueError("broken off")
 

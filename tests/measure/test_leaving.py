@@ -27,6 +27,7 @@ class _Link:
 
     def __init__(self, said: list[str], name: str, until: threading.Event | None) -> None:
         self._said, self._name, self._until = said, name, until
+        self.loaded = False
 
     def load(self) -> None:
         self._said.append(f"{self._name} loads")
@@ -56,7 +57,7 @@ def _bench(
 ) -> tuple[Crew, LiveBackend]:
     names = iter(["1st", "2nd", "3rd"])
     spares: Any = SimpleNamespace(hire=lambda *_args, **_kwargs: _Link(said, next(names), until), keeps=lambda _: False,
-                                  await_awake=lambda: None)  # fmt: skip
+                                  hurried=False, await_awake=lambda: None)  # fmt: skip
     monkeypatch.setattr(crew_module, "has_room", lambda _: until is not None)
     question = SimpleNamespace(case=SimpleNamespace(state={}))
     monkeypatch.setattr(live, "Checks", lambda *_args, **_kwargs: SimpleNamespace(question=question))

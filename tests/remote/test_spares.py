@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -58,6 +60,12 @@ class Made:
 
     def close(self) -> None:
         self.closed += 1
+        if not self.sound:
+            raise InfraError("its supervisor vanished")
+
+    def load(self) -> None:
+        if self.posts[-1] == "not twice":
+            raise WorkerFailed(Verdict(status=Status.LOAD_ERROR))
 
     def release(self) -> None:
         if not self.sound:
@@ -72,9 +80,13 @@ class Market:
         self.made: list[Made] = []
         self.elsewhere: list[str] = []
         self.room = True
+        self.lacking: int | None = None
+        """How many may be recruited before there is no space left."""
 
     def recruit(self, _hiring: object, *, device: str) -> Made:
         assert device == DEVICE
+        if self.lacking is not None and len(self.made) >= self.lacking:
+            raise OSError("no space left")
         self.made.append(Made(len(self.made)))
         return self.made[-1]
 
@@ -177,7 +189,7 @@ def test_one_that_died_waiting_is_passed_over(market: Market) -> None:
         assert market.made[0].closed == 1
 
 
-@pytest.mark.parametrize("fields", [{"device": ""}, {"writable": Path("cache")}, {"precompiled": {"": Path("pch")}}])
+@pytest.mark.parametrize("fields", [{"device": ""}, {"writable": Path("cache")}])
 def test_others_do_not_wait_for_posts_that_need_more_at_their_birth(market: Market, fields: dict[str, Any]) -> None:
     with spares(market, kept=1) as own:
         own.fill(1)
@@ -227,12 +239,52 @@ def test_one_that_does_not_wake_up_is_given_up(market: Market, monkeypatch: pyte
         assert hired(own).number == 1
 
 
+def test_a_file_that_cannot_be_loaded_after_another_is_loaded_by_a_new_worker(market: Market) -> None:
+    with spares(market, kept=1) as own:
+        used = hired(own, "eager", "reference")
+        assert own.keep(post("eager", "reference"), cast(WorkerLink, used))
+        assert hired(own, "not twice", "reference") is not used
+        assert used.closed == 1
+
+
+def test_that_nobody_is_to_be_had_ahead_costs_nobody_his_turn(market: Market) -> None:
+    market.lacking = 1
+    with spares(market, kept=2) as own:
+        assert hired(own).number == 0
+        assert market.made[0].closed == 0
+
+
+def test_one_whose_supervisor_is_gone_is_in_nobodys_way(market: Market) -> None:
+    with spares(market) as own:
+        own.fill(3)
+        for made in market.made:
+            made.sound = False
+        market.made[0].alive = False
+        market.made[1].awake = True
+        assert hired(own).number == 1
+        assert own.dismiss()
+
+
+def test_while_they_are_barred_nobody_comes_ahead_or_stays(market: Market) -> None:
+    with spares(market, kept=2) as own:
+        with own.barred():
+            assert not own.hurried
+            own.fill(2)
+            reference = hired(own, "eager", "reference")
+            assert len(market.made) == 1
+            assert not own.keeps(post("eager", "reference"))
+            assert not own.keep(post("eager", "reference"), cast(WorkerLink, reference))
+        assert own.hurried
+
+
 def test_it_is_told_whether_there_was_anybody_to_dismiss(market: Market) -> None:
     with spares(market) as own:
         assert not own.dismiss()
         own.fill(1)
         assert own.dismiss() and market.made[0].closed == 1
         assert not own.dismiss()
+    with spares(market, kept=1) as hurried:
+        assert hurried.dismiss(), "somebody may have stayed within the pair"
 
 
 @pytest.fixture
@@ -279,6 +331,34 @@ def get_init_inputs(): return []
     for word, other in (("one", "two"), ("two", "one")):
         said = (tmp_path / f"{word}.log").read_text()
         assert word in said and other not in said
+
+
+@pytest.mark.workers
+def test_each_log_has_room_of_its_own(tmp_path: Path, hiring: Hiring) -> None:
+    small = dataclasses.replace(hiring, limits=confine.Limits(memory_bytes=8 << 30, output_bytes=10))
+    worker = recruit(small)
+    try:
+        for name in ("one", "two"):
+            source = "print('0123456789abcdef', flush=True)\nclass Model: pass\n"
+            link = assign(small, worker, post(name, "reference", source=source, log=tmp_path / name, device=""))
+            link.load()
+    finally:
+        worker.close()
+    assert [(tmp_path / name).read_text() for name in ("one", "two")] == [
+        "0123456789\n[kbench: 7 further bytes of output dropped]\n"
+    ] * 2
+
+
+@pytest.mark.workers
+def test_no_two_who_live_are_one_user(hiring: Hiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    if hiring.server.new_uid() is None:
+        pytest.skip("not root")
+    worker = recruit(hiring)
+    assert worker.uid is not None
+    monkeypatch.setattr(hiring.server, "_uids", itertools.cycle([worker.uid, worker.uid + 1]))
+    assert [hiring.server.new_uid() for _ in range(2)] == [worker.uid + 1] * 2
+    worker.close()
+    assert hiring.server.new_uid() == worker.uid
 
 
 @pytest.mark.workers

@@ -218,6 +218,21 @@ def test_one_that_was_released_has_let_go_and_is_told_of_another_file(tmp_path: 
     assert answers == [Kind.DONE, Kind.DONE, Kind.SAMPLED] and torch.equal(memory.output(), X + 2)
 
 
+@pytest.mark.parametrize("changes", ["torch.set_default_dtype(torch.float64)", "torch.backends.cudnn.benchmark = True"])
+def test_one_whose_file_changed_torchs_settings_says_so_when_it_is_released(
+    tmp_path: Path, memory: Memory, changes: str
+) -> None:
+    source = f"{GOOD.replace('ModelNew', 'Model')}\n{changes}\n"
+    worker = Worker(tmp_path, source, memory, role="reference", class_name="Model")
+    try:
+        answers = [worker.ask(kind)[0] for kind in (Kind.LOAD, Kind.CONSTRUCT, Kind.SET_STATE)]
+        assert answers == [Kind.DONE] * 3
+        assert "has changed settings of torch" in worker.failure(Kind.RELEASE)[2]
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.backends.cudnn.benchmark = False
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_device_is_woken_before_the_first_request_and_whatever_comes_of_it_is_met_later(
     monkeypatch: pytest.MonkeyPatch, fails: bool
