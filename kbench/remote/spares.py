@@ -47,7 +47,7 @@ class Spares:
     @property
     def hurried(self) -> bool:
         """Whether workers may serve longer than one replicate."""
-        return self._kept > 0 and not self._barred
+        return bool(self._device) and self._kept > 0 and not self._barred
 
     def fill(self, number: int) -> None:
         """Have so many ready, if they are to be had: nothing depends on it."""
