@@ -16,14 +16,14 @@ import torch
 
 from kbench.errors import InfraError
 
-POISON = 0xFF
-"""A byte that makes NaN in every floating format and -1 in integers: memory that nobody wrote shows."""
+_CUDA_OUT_OF_MEMORY = 2
+"""CUDA_ERROR_OUT_OF_MEMORY."""
 _CUDA_GRANULARITY = 2 << 20
 """Bytes. From this size on, cuMemAlloc gives an allocation of its own, so an IPC handle shares nothing else."""
 
 
 class NoDeviceMemory(InfraError):
-    """The device has no room for an arena."""
+    """The device has no memory left for what the driver was asked for."""
 
 
 @dataclass
@@ -55,10 +55,7 @@ def create(size: int, device: torch.device) -> Arena:
     rounded = -(-size // _CUDA_GRANULARITY) * _CUDA_GRANULARITY
     with torch.cuda.device(device):
         torch.cuda.current_stream().synchronize()
-        try:
-            Driver().check("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(rounded))
-        except InfraError as error:
-            raise NoDeviceMemory(f"no memory for {rounded} bytes on the device", why=str(error)) from error
+        Driver().check("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(rounded))
         raw = (ctypes.c_byte * 64)()
         Driver().check("cuIpcGetMemHandle", ctypes.byref(raw), pointer)
         data = _tensor_at(pointer.value, size, device)
@@ -89,16 +86,6 @@ def host_memory(size: int) -> int:
 
 def _no_memory(error: OSError) -> InfraError:
     return InfraError("no shared memory for a worker", why=str(error), hint="free memory, or use --size")
-
-
-def poison(memory: torch.Tensor) -> None:
-    """Set every byte of a flat uint8 tensor, which begins where its storage does, to `POISON`.
-
-    Word by word: a GPU fills bytes at a quarter of its bandwidth.
-    """
-    whole = memory.numel() // 8 * 8
-    memory[:whole].view(torch.int64).fill_(-1)
-    memory[whole:].fill_(POISON)
 
 
 def map_host(descriptor: int, size: int) -> torch.Tensor:
@@ -152,4 +139,5 @@ class Driver:
             text = ctypes.c_char_p()
             self._library.cuGetErrorName(ctypes.c_int(code), ctypes.byref(text))
             said = text.value.decode() if text.value else str(code)
-            raise InfraError(f"{call} failed: {said}", hint="free device memory, or choose another device")
+            kind = NoDeviceMemory if code == _CUDA_OUT_OF_MEMORY else InfraError
+            raise kind(f"{call} failed: {said}", hint="free device memory, or choose another device")

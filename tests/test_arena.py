@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -79,3 +81,12 @@ def test_the_descriptor_is_not_inherited_by_programs_the_judge_starts() -> None:
     made = arena.create(256, CPU)
     assert not os.get_inheritable(made.descriptor)
     made.close()
+
+
+@pytest.mark.parametrize(("code", "lacks_memory"), [(2, True), (1, False), (700, False)])
+def test_of_the_drivers_failures_one_is_that_there_is_no_memory(code: int, lacks_memory: bool) -> None:
+    driver: Any = arena.Driver.__new__(arena.Driver)
+    driver._library = SimpleNamespace(cuMemAlloc_v2=lambda: code, cuGetErrorName=lambda *_: 0)
+    with pytest.raises(InfraError, match=f"cuMemAlloc_v2 failed: {code}") as failed:
+        driver.check("cuMemAlloc_v2")
+    assert isinstance(failed.value, arena.NoDeviceMemory) == lacks_memory

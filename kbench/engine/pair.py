@@ -98,7 +98,8 @@ def run_pair(job: Job, build: Build, settings: Settings) -> Outcome:
 
 def _run_pair(job: Job, build: Build, settings: Settings) -> Outcome:
     findings = _findings(job, build, settings)
-    if findings.lacked_memory and settings.spares.dismiss():  # it may be they who had what it lacked
+    untimed = findings.lacked_memory and not findings.sampled  # failing must not buy another measurement
+    if untimed and settings.spares.dismiss():  # it may be they who had what it lacked
         with settings.spares.barred():
             findings = _findings(job, build, settings)
     samples = findings.measurement.samples if findings.measurement else ()
@@ -127,16 +128,13 @@ def _findings(job: Job, build: Build, settings: Settings) -> Findings:
     except BaselineFailed as error:
         findings.lacked_memory = _says_memory(error.verdict)
         findings.verdict = Verdict(status=Status.INFRA_ERROR, reason="baseline", message=str(error))
-    except NoDeviceMemory as error:
-        findings.lacked_memory = True
-        findings.verdict = Verdict(status=Status.INFRA_ERROR, reason="judge_memory", message=str(error))
-    except KbenchError as error:
-        findings.verdict = Verdict(status=Status.INFRA_ERROR, reason="kbench", message=str(error))
-    except torch.OutOfMemoryError as error:
+    except (torch.OutOfMemoryError, NoDeviceMemory) as error:
         message = f"the judge ran out of device memory: {str(error).splitlines()[0]}; hint: --size, or a freer device"
         findings.lacked_memory = True
         findings.verdict = Verdict(status=Status.INFRA_ERROR, reason="judge_memory", message=message)
         settings.exams.forget()
+    except KbenchError as error:
+        findings.verdict = Verdict(status=Status.INFRA_ERROR, reason="kbench", message=str(error))
     finally:
         release_memory()
     return findings
@@ -151,13 +149,14 @@ def _examine(job: Job, build: Build, settings: Settings, findings: Findings) -> 
     specs = [SideSpec(name=SOLUTION, post=_candidate(job, build, settings, "timing"))]
     specs += [_baseline(name, reference, settings, job) for name in settings.baselines]
     with (
-        _walls_into(findings) as of,
+        contextlib.ExitStack() as in_the_end,
         Desk(reference, first.case, first.expected) as desk,
         Crew(specs, spares=settings.spares, descriptors=desk.descriptors, device=device) as crew,
     ):
         stream = Stream(desk, device)
         asked = _Asked(first, exam.questions(), once_right=crew.expect_all)
-        link = of(crew.hire_to_judge(_candidate(job, build, settings, "judge")))
+        link = crew.hire_to_judge(_candidate(job, build, settings, "judge"))
+        in_the_end.callback(_note_walls, link, findings)
         findings.verdict = _judge(link, stream, reference, asked, settings.seeds)
         findings.lacked_memory = _says_memory(findings.verdict)
         crew.judged(right=findings.verdict.status is Status.CORRECT)
@@ -175,21 +174,10 @@ def _examine(job: Job, build: Build, settings: Settings, findings: Findings) -> 
             _measure(job, settings, bench, crew, exam, findings)
 
 
-@contextlib.contextmanager
-def _walls_into(findings: Findings) -> Iterator[Callable[[WorkerLink], WorkerLink]]:
-    """What stood around a worker is known when it has ended, however that came."""
-    links: list[WorkerLink] = []
-
-    def of(link: WorkerLink) -> WorkerLink:
-        links.append(link)
-        return link
-
-    try:
-        yield of
-    finally:
-        for link in links:
-            if link.ending is not None:
-                findings.isolation = link.ending.layers
+def _note_walls(link: WorkerLink, findings: Findings) -> None:
+    """What stood around a worker is known when it has ended."""
+    if link.ending is not None:
+        findings.isolation = link.ending.layers
 
 
 class _Asked:
@@ -236,11 +224,13 @@ def _measure(job: Job, settings: Settings, bench: Bench, crew: Crew, exam: Exam,
         )  # fmt: skip
     except WorkerFailed as failed:
         findings.verdict = failed.verdict
-        findings.lacked_memory = not backend.begun and _says_memory(failed.verdict)
+        findings.lacked_memory = _says_memory(failed.verdict)
         return
     except (TimedOutputWrong, Disturbed) as wrong:
         findings.verdict = wrong.verdict
         return
+    finally:
+        findings.sampled = backend.begun
     if exam.floor_ms is None:  # once for all solutions: the device is warm now
         crew.await_quiet()
         exam.floor_ms = _floor(bench)

@@ -30,7 +30,9 @@ class Findings:
     left_out: list[str] = field(default_factory=list)
     judge_s: float | None = None
     lacked_memory: bool = False
-    """On the device, before any sample was taken that counts."""
+    """On the device: a worker, by what it says, or the judge."""
+    sampled: bool = False
+    """Whether samples that count have been asked for."""
 
 
 def settled(job: Job) -> Verdict | None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 _KEPT_IN_A_HURRY = 2
-"""Workers with a context: a pair takes one about as often as the driver makes one."""
+"""Workers that have their context: wrong solutions take one after the other."""
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class Backend(Protocol[AnySide]):
     """Makes the sides of a replicate: workers on the CPU or on CUDA, or clocks that are made up."""
 
     def staffed(self, names: Sequence[str]) -> AbstractContextManager[list[AnySide]]:
-        """Sides, started in this order and alive together, until the context ends; the solution's is fresh."""
+        """Sides in this order, alive together until the context ends: no two replicates have the same process."""
         ...
 
     def follow(self, sides: Sequence[AnySide], *, samples: int, calls: int) -> Follower[AnySide]:

@@ -38,15 +38,6 @@ def has_room(device: torch.device) -> bool:
     return free > total - free
 
 
-@dataclass(frozen=True, kw_only=True)
-class Hired:
-    """A worker for a side."""
-
-    link: WorkerLink
-    constructed: bool = False
-    """Whether it holds its module already."""
-
-
 class Crew:
     """Hires for one pair. All who came are gone when it is left, but for references that stay for the next pair."""
 
@@ -64,7 +55,7 @@ class Crew:
         self._staying: list[tuple[Post, WorkerLink]] = []
 
     def expect_all(self) -> None:
-        """Have somebody ready for each side. Raises InfraError."""
+        """Have somebody ready for each side."""
         self._spares.fill(sum(self._spares.serves(spec.post) for spec in self.specs.values()))
 
     def hire_to_judge(self, post: Post) -> WorkerLink:
@@ -81,20 +72,19 @@ class Crew:
             link, self._judged = self._judged, None
             self._let_go([link], roomy=has_room(self._device))
 
-    def hire(self, names: Sequence[str]) -> list[Hired]:
+    def hire(self, names: Sequence[str]) -> list[WorkerLink]:
         """A worker for each of these sides, hired in this order. Raises InfraError."""
         with contextlib.ExitStack() as stack:
-            hired = [self._one(self.specs[name], stack) for name in names]
+            links = [stack.enter_context(self._one(self.specs[name])) for name in names]
             stack.pop_all()
-            return hired
+            return links
 
-    def _one(self, spec: SideSpec, stack: contextlib.ExitStack) -> Hired:
+    def _one(self, spec: SideSpec) -> WorkerLink:
         if spec.name == SOLUTION and self._judged is not None:
             link, self._judged = self._judged, None
-            return Hired(link=stack.enter_context(link), constructed=True)
+            return link
         load_s = _COMPILE_TIMEOUT_S if spec.compile_mode else None
-        link = self._spares.hire(spec.post, descriptors=self._descriptors, load_s=load_s)
-        return Hired(link=stack.enter_context(link))
+        return self._spares.hire(spec.post, descriptors=self._descriptors, load_s=load_s)
 
     def part_with(self, sides: Mapping[str, WorkerLink]) -> None:
         """Their turn is over. Raises InfraError where they were waited for and one will not go."""

@@ -19,7 +19,7 @@ from kbench.judge.stream import Stream
 from kbench.machine.reading import Reading
 from kbench.machine.telemetry import Gauge
 from kbench.measure.checks import Checks
-from kbench.measure.crew import Crew, Hired, SideSpec
+from kbench.measure.crew import Crew, SideSpec
 from kbench.measure.window import SOLUTION
 from kbench.model import Status, Timed, Verdict
 from kbench.remote.link import WorkerFailed, WorkerLink
@@ -131,14 +131,12 @@ class LiveBackend:
         """
         specs = [self._crew.specs[name] for name in names]
         with contextlib.ExitStack() as stack:
-            hired = self._crew.hire(names)
-            for each in hired:
-                stack.enter_context(each.link)
+            links = [stack.enter_context(link) for link in self._crew.hire(names)]
             with concurrent.futures.ThreadPoolExecutor(len(specs)) as pool:  # where one fails, the others end first
-                list(pool.map(lambda spec, each: _construct(self._bench, spec, each), specs, hired))
-            yield [_ready(self._bench, *each, self._question()) for each in zip(specs, hired, strict=True)]
+                list(pool.map(lambda spec, link: _construct(self._bench, spec, link), specs, links))
+            yield [_ready(self._bench, *each, self._question()) for each in zip(specs, links, strict=True)]
             stack.pop_all()
-        self._crew.part_with({name: each.link for name, each in zip(names, hired, strict=True)})
+        self._crew.part_with(dict(zip(names, links, strict=True)))
 
     def follow(self, sides: Sequence[LiveSide], *, samples: int, calls: int) -> Guard:
         """What comes from here on is evidence: nobody else comes or goes meanwhile."""
@@ -182,20 +180,19 @@ class Guard:
             raise Disturbed(Verdict(status=Status.REJECTED, reason="device_busy", message=said))
 
 
-def _construct(bench: Bench, spec: SideSpec, hired: Hired) -> None:
-    if hired.constructed:
-        return
+def _construct(bench: Bench, spec: SideSpec, link: WorkerLink) -> None:
+    """As far as it has not yet been done."""
     try:
-        if not hired.link.loaded:
-            hired.link.load()
-        hired.link.construct(bench.desk.setup(mode=bench.reference.problem.mode, compile_mode=spec.compile_mode))
+        if not link.loaded:
+            link.load()
+        if not link.constructed:
+            link.construct(bench.desk.setup(mode=bench.reference.problem.mode, compile_mode=spec.compile_mode))
     except WorkerFailed as failed:
         raise _blame(spec.name, failed) from failed
 
 
-def _ready(bench: Bench, spec: SideSpec, hired: Hired, question: Question) -> LiveSide:
+def _ready(bench: Bench, spec: SideSpec, link: WorkerLink, question: Question) -> LiveSide:
     """With its state set, and compiled where it is to be."""
-    link = hired.link
     try:
         bench.desk.put_state(question.case.state)
         link.set_state()

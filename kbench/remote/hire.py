@@ -16,7 +16,7 @@ from kbench import protocol
 from kbench.assignment import Task, Welcome
 from kbench.remote.link import Deadlines, Recruit, WorkerLink
 from kbench.sandbox import confine
-from kbench.sandbox.client import ForkServer
+from kbench.sandbox.client import Confined, ForkServer
 
 _TARGET = "kbench.worker.main:serve"
 
@@ -60,11 +60,7 @@ def hire(hiring: Hiring, post: Post, *, descriptors: Sequence[int] = (), load_s:
     """Fork a confined worker for `post`; `descriptors` are its host arenas. Raises InfraError."""
     offered = [str(folder) for folder in post.precompiled.values()]
     hired = recruit(hiring, device=post.device, descriptors=descriptors, writable=post.writable, offered=offered)
-    try:
-        return assign(hiring, hired, post, load_s=load_s)
-    except BaseException:
-        hired.close()
-        raise
+    return assign(hiring, hired, post, load_s=load_s)
 
 
 def recruit(
@@ -96,33 +92,44 @@ def recruit(
             writable=[str(writable)] if writable else [],
             offered=offered,
         )
-    return Recruit(welcome=welcome, process=process, connection=ours, uid=uid, page=page)
+    return Recruit(welcome=welcome, process=process, connection=ours, page=page)
 
 
 def assign(hiring: Hiring, recruit: Recruit, post: Post, *, load_s: float | None = None) -> WorkerLink:
-    """Set a worker that knows of no file, or was released from its last one, to that of `post`."""
-    scratch = recruit.process.scratch
-    recruit.process.log_to(post.log)
+    """Set a worker that knows of no file, or was released from its last one, to that of `post`.
+
+    Where the file or its libraries cannot be laid out, the worker is gone.
+    """
+    try:
+        task = _laid_out(recruit.process, post, threads=hiring.threads)
+    except BaseException:
+        recruit.close()
+        raise
+    deadlines = hiring.deadlines if load_s is None else Deadlines(load_s=load_s, call_s=hiring.deadlines.call_s)
+    return WorkerLink(task, recruit=recruit, deadlines=deadlines)
+
+
+def _laid_out(process: Confined, post: Post, *, threads: int) -> Task:
+    scratch = process.scratch
+    process.log_to(post.log)
     path = scratch / ("candidate.py" if post.role == "candidate" else "problem.py")
     path.unlink(missing_ok=True)
     path.write_text(post.source)
     path.chmod(0o444)
-    task = Task(
+    return Task(
         role=post.role,
         path=str(path),
         shown_path=post.shown_path,
         class_name="ModelNew" if post.role == "candidate" else "Model",
-        threads=hiring.threads,
+        threads=threads,
         precision=post.precision,
         environment=dict(post.environment),
         overrides=dict(post.overrides),
-        extensions=str(copy_libraries(post.libraries, scratch, recruit.uid)),
+        extensions=str(copy_libraries(post.libraries, scratch, process.uid)),
         headers=str(post.headers or ""),
         precompiled={flags: str(folder) for flags, folder in post.precompiled.items()},
         compile_only=post.compile_only,
     )
-    deadlines = hiring.deadlines if load_s is None else Deadlines(load_s=load_s, call_s=hiring.deadlines.call_s)
-    return WorkerLink(task, recruit=recruit, deadlines=deadlines)
 
 
 def own_folders(scratch: Path) -> dict[str, str]:

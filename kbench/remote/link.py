@@ -52,7 +52,6 @@ class Recruit:
     welcome: Welcome
     process: Confined
     connection: socket.socket
-    uid: int | None
     page: Page | None = None
     """Where it is to compute on a CUDA device: what it shares with the judge alone."""
 
@@ -76,7 +75,7 @@ class WorkerLink:
         self._asked_at_s = time.monotonic()
         self._line_of = f"{task.shown_path}:"
         self.extensions = Path(task.extensions)
-        self.loaded = False
+        self.loaded = self.constructed = False
 
     def load(self) -> None:
         """Import the file (and compile what it compiles). Raises WorkerFailed."""
@@ -87,6 +86,7 @@ class WorkerLink:
     def construct(self, setup: Setup) -> None:
         """Construct the module and map the shared memory. Raises WorkerFailed."""
         self._ask(Kind.CONSTRUCT, pickle.dumps(setup), Kind.DONE, max_payload=0, timeout_s=self.deadlines.load_s)
+        self.constructed = True
 
     def set_state(self) -> None:
         """Take the parameters and buffers from shared memory. Raises WorkerFailed."""

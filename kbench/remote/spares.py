@@ -64,21 +64,15 @@ class Spares:
         if not self.serves(post):
             return hire(self._hiring, post, descriptors=descriptors, load_s=load_s)
         while post.role == "reference" and (used := self._next(self._used)) is not None:
-            link = self._assigned(used, post, load_s)
-            with contextlib.suppress(WorkerFailed):
+            link = assign(self._hiring, used, post, load_s=load_s)
+            with contextlib.suppress(WorkerFailed, InfraError):
                 link.load()
                 return link
             _send_home(used)
-        link = self._assigned(self._next(self._fresh) or recruit(self._hiring, device=self._device), post, load_s)
+        fresh = self._next(self._fresh) or recruit(self._hiring, device=self._device)
+        link = assign(self._hiring, fresh, post, load_s=load_s)
         self.fill(self._kept)
         return link
-
-    def _assigned(self, chosen: Recruit, post: Post, load_s: float | None) -> WorkerLink:
-        try:
-            return assign(self._hiring, chosen, post, load_s=load_s)
-        except BaseException:
-            _send_home(chosen)
-            raise
 
     def serves(self, post: Post) -> bool:
         """Whether somebody who waits could do: nobody does for the CPU, nor with a folder of others to write in."""

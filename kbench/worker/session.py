@@ -31,6 +31,8 @@ from kbench.protocol import Answer, OutputForm
 from kbench.worker import state
 
 _perf_counter_ns = time.perf_counter_ns
+_POISON = 0xFF
+"""NaN in every floating format: memory that a forward gets and does not write shows."""
 
 
 class StructureError(Exception):
@@ -110,18 +112,15 @@ class Session:
 
     def prepare(self, calls: int) -> None:
         """Leave poison in the blocks that the outputs of so many calls are likely to be given."""
-        self._poison_blocks(calls)
+        blocks = [
+            torch.empty(slot.span, dtype=torch.uint8, device=self._device).fill_(_POISON)
+            for _ in range(calls)
+            for slot in self._form
+        ]
+        del blocks
         self._synchronize()
         if self._page is None:
             self._wait_on_the_first_core()
-
-    def _poison_blocks(self, calls: int) -> None:
-        """All are held at once, and none any more at the end."""
-        blocks = [
-            torch.empty(slot.span, dtype=torch.uint8, device=self._device) for _ in range(calls) for slot in self._form
-        ]
-        for block in blocks:
-            arena.poison(block)
 
     def _wait_on_the_first_core(self) -> None:
         """The threads of our OpenMP spin on the others, each on its own. Woken anywhere, we would be put beside the

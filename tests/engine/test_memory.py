@@ -13,6 +13,7 @@ import torch
 from kbench.arena import NoDeviceMemory
 from kbench.engine import pair
 from kbench.engine.records import Findings
+from kbench.errors import InfraError
 from kbench.measure.live import BaselineFailed
 from kbench.model import Status, Verdict
 from kbench.remote.link import WorkerFailed
@@ -43,15 +44,16 @@ class Spares:
 Try = Callable[[Findings], None]
 
 
-def gives(verdict: Verdict, *, lacked: bool = False) -> Try:
+def gives(verdict: Verdict, *, lacked: bool = False, sampled: bool = False) -> Try:
     def attempt(findings: Findings) -> None:
-        findings.verdict, findings.lacked_memory = verdict, lacked
+        findings.verdict, findings.lacked_memory, findings.sampled = verdict, lacked, sampled
 
     return attempt
 
 
-def fails(error: Exception) -> Try:
-    def attempt(_: Findings) -> None:
+def fails(error: Exception, *, sampled: bool = False) -> Try:
+    def attempt(findings: Findings) -> None:
+        findings.sampled = sampled
         raise error
 
     return attempt
@@ -82,7 +84,7 @@ def judged(monkeypatch: pytest.MonkeyPatch, tries: list[Try], *, waiting: bool =
     [
         gives(NO_MEMORY, lacked=True),
         fails(BaselineFailed("eager", NO_MEMORY)),
-        fails(NoDeviceMemory("no memory for 8 bytes on the device")),
+        fails(NoDeviceMemory("cuMemAlloc_v2 failed")),
         fails(torch.OutOfMemoryError("CUDA out of memory")),
     ],
 )
@@ -105,8 +107,10 @@ def test_where_nobody_did_the_first_verdict_stands(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     "final",
     [
-        gives(RIGHT), gives(Verdict(status=Status.CRASH)), gives(HOST_MEMORY), gives(NO_MEMORY),
+        gives(RIGHT), gives(Verdict(status=Status.CRASH)), gives(HOST_MEMORY),
         fails(BaselineFailed("eager", Verdict(status=Status.CRASH))),
+        gives(NO_MEMORY, lacked=True, sampled=True), fails(BaselineFailed("eager", NO_MEMORY), sampled=True),
+        fails(torch.OutOfMemoryError("CUDA out of memory"), sampled=True), fails(InfraError("no worker")),
     ],
 )  # fmt: skip
 def test_nothing_else_is_tried_again_nor_what_failed_when_samples_had_been_taken(
@@ -116,13 +120,15 @@ def test_nothing_else_is_tried_again_nor_what_failed_when_samples_had_been_taken
     assert spares.said == ["tried"]
 
 
-@pytest.mark.parametrize(("begun", "lacked"), [(False, True), (True, False)])
-@pytest.mark.parametrize("verdict", [NO_MEMORY, HOST_MEMORY])
-def test_a_solution_that_lacks_memory_when_samples_have_been_taken_is_believed_at_once(
-    monkeypatch: pytest.MonkeyPatch, begun: bool, lacked: bool, verdict: Verdict
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize(
+    "failure", [WorkerFailed(NO_MEMORY), WorkerFailed(HOST_MEMORY), BaselineFailed("eager", NO_MEMORY)]
+)
+def test_whoever_fails_while_samples_are_taken_it_is_known_that_they_were(
+    monkeypatch: pytest.MonkeyPatch, begun: bool, failure: Exception
 ) -> None:
     def take_samples(*_: object, **__: object) -> None:
-        raise WorkerFailed(verdict)
+        raise failure
 
     monkeypatch.setattr(pair, "take_samples", take_samples)
     monkeypatch.setattr(pair, "_budget", lambda *_: None)
@@ -133,6 +139,9 @@ def test_a_solution_that_lacks_memory_when_samples_have_been_taken_is_believed_a
     crew: Any = SimpleNamespace(specs={})
     exam: Any = None
     findings = Findings(RIGHT)
-    pair._measure(job, settings, bench, crew, exam, findings)
-    assert findings.verdict is verdict
-    assert findings.lacked_memory == (lacked and verdict is NO_MEMORY)
+    with contextlib.suppress(BaselineFailed):
+        pair._measure(job, settings, bench, crew, exam, findings)
+    assert findings.sampled == begun
+    if isinstance(failure, WorkerFailed):
+        assert findings.verdict is failure.verdict
+        assert findings.lacked_memory == (failure.verdict is NO_MEMORY)

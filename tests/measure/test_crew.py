@@ -122,7 +122,7 @@ def test_whoever_is_judged_goes_before_anybody_is_timed() -> None:
         crew.judged(right=True)
         crew.await_gone()
         assert spares.said == ["judged comes", "judged goes"]
-        assert [hired.constructed for hired in crew.hire([SOLUTION])] == [False]
+        crew.hire([SOLUTION])
     assert spares.said[2:] == ["solution comes"]
 
 
@@ -132,8 +132,8 @@ def test_in_a_hurry_it_serves_in_the_first_replicate_too_and_in_no_other() -> No
         link = crew.hire_to_judge(post_of("judged"))
         crew.judged(right=True)
         first, second = (crew.hire(["eager", SOLUTION])[1] for _ in range(2))
-        assert first.link is link and first.constructed
-        assert not second.constructed
+        assert first is link
+        assert second is not link
     assert spares.said == ["judged comes", "eager comes", "eager comes", "solution comes"]
 
 
@@ -151,7 +151,7 @@ def test_in_a_hurry_one_that_is_wrong_goes_all_the_same_and_so_does_one_that_is_
 def test_whoever_goes_is_not_waited_for_where_there_is_room_until_that_is_wanted() -> None:
     spares = _Spares()
     with crew_of(spares, "a") as crew:
-        first, second = (cast(Any, crew.hire(["a"])[0].link) for _ in range(2))
+        first, second = (cast(Any, crew.hire(["a"])[0]) for _ in range(2))
         first.may_go.clear()
         crew.part_with({"a": as_link(first)})
         assert "a goes" not in spares.said
@@ -167,20 +167,20 @@ def test_elsewhere_it_is(free: list[int], device: str, bytes_free: int) -> None:
     free[0] = bytes_free
     spares = _Spares()
     with crew_of(spares, "a", device=device) as crew:
-        crew.part_with({"a": crew.hire(["a"])[0].link})
+        crew.part_with({"a": crew.hire(["a"])[0]})
         assert spares.said == ["a comes", "a goes"]
 
 
 def test_one_that_will_not_go_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_Link, "close", lambda _: (_ for _ in ()).throw(InfraError("it stays")))
     with pytest.raises(InfraError, match="it stays"), crew_of(_Spares(), "a") as crew:
-        crew.part_with({"a": crew.hire(["a"])[0].link})
+        crew.part_with({"a": crew.hire(["a"])[0]})
 
 
 def test_a_reference_stays_for_the_next_pair_only_where_another_replicate_would_fit_beside_all(free: list[int]) -> None:
     spares = _Spares(hurried=True)
     with crew_of(spares, "solution", "eager") as crew:
-        eager = crew.hire(["eager"])[0].link
+        eager = crew.hire(["eager"])[0]
         free[0] = 50
         crew.part_with({"eager": eager})
         assert spares.said == ["eager comes", "eager goes"]
@@ -200,14 +200,14 @@ def test_of_two_that_go_the_second_is_closed_though_the_first_will_not(
     monkeypatch.setattr(_Link, "close", close)
     with pytest.raises(InfraError, match="it stays"), crew_of(spares, "a", "b") as crew:
         first, second = crew.hire(["a", "b"])
-        crew.part_with({"a": first.link, "b": second.link})
+        crew.part_with({"a": first, "b": second})
     assert spares.said[-1] == "b goes"
 
 
 def test_it_is_quiet_when_all_who_go_are_gone_and_all_who_come_are_there() -> None:
     spares = _Spares()
     with crew_of(spares, "a") as crew:
-        crew.part_with({"a": crew.hire(["a"])[0].link})
+        crew.part_with({"a": crew.hire(["a"])[0]})
         crew.await_quiet()
         assert spares.said == ["a comes", "a goes", "all awake"]
 
@@ -217,7 +217,7 @@ def test_references_are_kept_only_when_the_pair_is_through_so_that_no_two_replic
     with crew_of(spares, "solution", "eager") as crew:
         for _ in range(2):
             solution, eager = crew.hire(["solution", "eager"])
-            crew.part_with({"solution": solution.link, "eager": eager.link})
+            crew.part_with({"solution": solution, "eager": eager})
             crew.await_gone()
         assert "eager stays" not in spares.said
         assert spares.said.count("eager comes") == spares.said.count("solution goes") == 2
@@ -231,7 +231,7 @@ def test_one_that_may_not_stay_after_all_goes_and_so_do_all_where_the_pair_was_b
 
     def pair() -> None:
         with crew_of(spares, "solution", "eager") as crew:
-            crew.part_with({"eager": crew.hire(["eager"])[0].link})
+            crew.part_with({"eager": crew.hire(["eager"])[0]})
             if fails:
                 raise ValueError("broken off")
 

@@ -27,7 +27,7 @@ class _Link:
 
     def __init__(self, said: list[str], name: str, until: threading.Event | None) -> None:
         self._said, self._name, self._until = said, name, until
-        self.loaded = False
+        self.loaded = self.constructed = False
 
     def load(self) -> None:
         self._said.append(f"{self._name} loads")

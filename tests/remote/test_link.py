@@ -69,7 +69,7 @@ class FakeProcess:
 def linked(process: FakeProcess, connection: socket.socket, deadlines: Deadlines) -> WorkerLink:
     """A link to a worker that is that process."""
     recruit = Recruit(
-        welcome=Welcome(nonce=NONCE.hex()), process=cast(Confined, process), connection=connection, uid=None
+        welcome=Welcome(nonce=NONCE.hex()), process=cast(Confined, process), connection=connection
     )
     return WorkerLink(TASK, recruit=recruit, deadlines=deadlines)
 
