@@ -94,7 +94,7 @@ def serve(boss: Connection) -> None:
                 prepared, hiring, order.toolchain, environment_key=order.environment_key, log_path=logs,
                 stage=relay.stage, gauge=gauge, hurried=prepared.options.half_blocks,
             ) as settings:  # fmt: skip
-                settings.spares.fill(1)
+                settings.spares.fill()
                 boss.send((READY,))
                 while True:
                     job, built = boss.recv()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from kbench.errors import InfraError
 from kbench.machine.gpus import Gpu
 
 _FOR_ALL = 0o666
+_TURN_S, _LOOK_S = 1.0, 1e-3
 
 
 @contextmanager
@@ -31,6 +33,34 @@ def timing_lock(gpu: Gpu | None, *, folder: Path, waiting: Callable[[str], None]
             return
         with _locked(folder / f"kbench-{gpu.uuid or 'gpu'}.lock", alone=True, waiting=waiting):
             yield
+
+
+@contextmanager
+def context_turn(*, folder: Path) -> Iterator[None]:
+    """Make CUDA contexts while no other run and no other GPU's lane does so, or once that took a second.
+
+    The driver makes one at a time for the whole machine. Of two who ask at once each waits for both; and as they are
+    then ready together, they go on to ask at once. Whoever waited for a turn finds the driver free the next time.
+
+    `folder` must be the same for all runs of the machine. Raises InfraError where a lock file can be neither opened
+    nor made.
+    """
+    descriptor = _opened(folder / "kbench-contexts.lock")
+    try:
+        deadline = time.monotonic() + _TURN_S
+        while not _took(descriptor) and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _took(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager

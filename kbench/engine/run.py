@@ -109,7 +109,8 @@ def _execute_beside(jobs: Sequence[Job], prepared: Prepared, store: RunStore, li
     """On CUDA: a judge for each GPU, on cores of its own where there are enough, and the builds on the others."""
     key, options = store.environment_key, prepared.options
     cores = os.sched_getaffinity(0)
-    shares = share_out(by_place(cores), lanes=len(prepared.gpus))
+    present = len(prepared.inventory.gpus) + prepared.inventory.hidden_gpus
+    shares = share_out(by_place(cores), places=[gpu.place for gpu in prepared.gpus], of=present)
     os.sched_setaffinity(0, shares.builds)
     try:
         with staffed(prepared, listener, also_hidden=[store.path], device_hidden=shares.apart) as (_, room):

@@ -16,6 +16,7 @@ from kbench.build.headers import PrecompiledHeaders
 from kbench.build.toolchain import Toolchain, detect
 from kbench.config import RunOptions
 from kbench.engine.events import Listener
+from kbench.engine.lock import context_turn
 from kbench.engine.prepare import Prepared
 from kbench.errors import InfraError
 from kbench.importing import without_collection
@@ -31,8 +32,15 @@ if TYPE_CHECKING:
     from kbench.remote.hire import Hiring
 
 
-_KEPT_IN_A_HURRY = 2
-"""Workers that have their context: wrong solutions take one after the other."""
+_ONE_REPLICATE = 2
+"""Workers that get their context in one go: a solution's and its reference's, or of wrong solutions the next two."""
+_MOST_IN_A_HURRY = 4
+
+
+def group_size(replicates: int, *, hurried: bool) -> int:
+    """How many workers get their contexts in one go. In a hurry a right solution takes one for each replicate, as its
+    references stay."""
+    return min(max(_ONE_REPLICATE, replicates), _MOST_IN_A_HURRY) if hurried else _ONE_REPLICATE
 
 
 @contextmanager
@@ -135,8 +143,9 @@ def settings_of(
     options = prepared.options
     seeds = SeedSource(options.seed)
     device = judged_on(prepared.device)
-    kept = _KEPT_IN_A_HURRY if hurried else 0
-    with Spares(hiring, device=woken(device), kept=kept, has_room=functools.partial(has_room, device)) as spares:
+    room, group = functools.partial(has_room, device), group_size(options.replicates, hurried=hurried)
+    turn = functools.partial(context_turn, folder=options.lock_dir)
+    with Spares(hiring, device=woken(device), group=group, hurried=hurried, has_room=room, turn=turn) as spares:
         yield Settings(
             hiring=hiring,
             spares=spares,

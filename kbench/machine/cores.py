@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,19 +25,25 @@ class Shares:
     """No build runs on a lane's cores, so that building may go on while something is timed."""
 
 
-def share_out(cores: Collection[int], *, lanes: int) -> Shares:
-    """Give each of `lanes` (at least one) two to four of `cores`, and the builds the rest, which is half or more.
+def share_out(cores: Collection[int], *, places: Sequence[int], of: int) -> Shares:
+    """Give each GPU two to four of `cores` for its lane, and the builds the rest, which is half or more.
 
-    Where there are too few for that, building and timing take turns on all of them. Cores are given in the order of
-    `cores`: those that belong together should stand together (`by_place`).
+    `places` (at least one) says which GPUs this run takes, `of` how many the machine has. Each has its own cores
+    whichever run takes it: so runs side by side do not time on the same ones, nor build on each other's. Where there
+    are too few for that, only this run's GPUs get some; and where there are too few even so, building and timing take
+    turns on all of them. Cores are given in the order of `cores`: those that belong together should stand together
+    (`by_place`).
     """
     ordered = list(cores)
-    each = min(_MOST_PER_LANE, len(ordered) // (2 * lanes))
+    each = min(_MOST_PER_LANE, len(ordered) // (2 * of))
+    if each < _LEAST_PER_LANE or len(set(places)) < len(places):  # slices of one GPU have one place
+        places, of = range(len(places)), len(places)
+        each = min(_MOST_PER_LANE, len(ordered) // (2 * of))
     apart = each >= _LEAST_PER_LANE
     if not apart:
-        each = max(1, len(ordered) // lanes)
-    taken = [frozenset(ordered[lane * each : (lane + 1) * each] or ordered) for lane in range(lanes)]
-    rest = frozenset(ordered[lanes * each :] if apart else ordered)
+        each = max(1, len(ordered) // of)
+    taken = [frozenset(ordered[place * each : (place + 1) * each] or ordered) for place in places]
+    rest = frozenset(ordered[of * each :] if apart else ordered)
     return Shares(lanes=tuple(taken), builds=rest, apart=apart)
 
 

@@ -34,6 +34,8 @@ class Gpu:
     """The compute capability, `9.0`; empty where the driver does not say."""
     node: str = ""
     """Its device node; empty where the driver does not say."""
+    place: int = 0
+    """Which of all that are here it is, seen or hidden."""
 
 
 class _NvmlMemory(ctypes.Structure):
@@ -158,6 +160,7 @@ def _nvml_gpu(library: Any, index: int, driver: str) -> Gpu:
         uuid=_text(library.nvmlDeviceGetUUID, handle),
         capability=_nvml_capability(library, handle),
         node=_nvml_node(library, handle),
+        place=index,
     )
 
 
@@ -209,12 +212,12 @@ def _from_smi(env: Mapping[str, str]) -> tuple[Gpu, ...]:
 
 def parse_smi(output: str) -> tuple[Gpu, ...]:
     """Read nvidia-smi's CSV (memory in MiB); lines that are not five fields are not GPUs."""
-    rows = ([field.strip() for field in line.split(",")] for line in output.splitlines())
+    lines = ([field.strip() for field in line.split(",")] for line in output.splitlines())
+    rows = [row for row in lines if len(row) == 5 and row[2].isdecimal()]
     return tuple(
         Gpu(
             name=row[0], driver=row[1], memory_gb=round(int(row[2]) / 2**10, 1), uuid=row[3],
-            capability=row[4] if _CAPABILITY.fullmatch(row[4]) else "",
+            capability=row[4] if _CAPABILITY.fullmatch(row[4]) else "", place=place,
         )
-        for row in rows
-        if len(row) == 5 and row[2].isdecimal()
+        for place, row in enumerate(rows)
     )

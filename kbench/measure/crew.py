@@ -55,8 +55,8 @@ class Crew:
         self._staying: list[tuple[Post, WorkerLink]] = []
 
     def expect_all(self) -> None:
-        """Have somebody ready for each side."""
-        self._spares.fill(sum(self._spares.serves(spec.post) for spec in self.specs.values()))
+        """Whoever is to be timed will be needed, as far as can be seen."""
+        self._spares.fill()
 
     def hire_to_judge(self, post: Post) -> WorkerLink:
         """Whoever is judged before anybody is timed. Raises InfraError."""

@@ -2,7 +2,8 @@
 
 A worker makes its CUDA context before it knows what for, and the driver makes one at a time for the whole machine:
 0.2 to 0.3 s. Hired ahead it does so while others are judged or warm up. Never while samples are taken on its device:
-their windows, though not their times, showed it (8 of 34 honest solutions had a fifth of their samples doubted).
+their windows, though not their times, showed it (8 of 34 honest solutions had a fifth of their samples doubted). So
+they come in groups, whose contexts are made in one go, while no other lane's are.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from types import TracebackType
 
 from kbench.errors import InfraError
@@ -26,6 +29,12 @@ def _is_waking(recruit: Recruit) -> bool:
     return recruit.page is not None and not recruit.page.is_awake() and recruit.process.alive
 
 
+def _await_awake(recruits: Sequence[Recruit]) -> None:
+    deadline = time.monotonic() + _WAKING_TIMEOUT_S
+    while any(map(_is_waking, recruits)) and time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
+
+
 def _send_home(recruit: Recruit) -> None:
     with contextlib.suppress(InfraError):  # its supervisor is gone, or silent: nothing more can be done here
         recruit.close()
@@ -34,30 +43,57 @@ def _send_home(recruit: Recruit) -> None:
 class Spares:
     """Those of one device. All are gone when it is left."""
 
-    def __init__(self, hiring: Hiring, *, device: str, kept: int, has_room: Callable[[], bool]) -> None:
-        """`kept`: how many to have ready at all times; nobody is hired ahead, or kept, while there is no room."""
+    def __init__(
+        self,
+        hiring: Hiring,
+        *,
+        device: str,
+        group: int,
+        hurried: bool,
+        has_room: Callable[[], bool],
+        turn: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        """`group`: how many to have ready; `hurried`: workers may serve longer than one replicate; `turn` is entered
+        while contexts are made.
+
+        Nobody is hired ahead, or kept, while there is no room.
+        """
         self._hiring = hiring
         self._device = device
-        self._kept = kept
+        self._group = group
+        self._hurried = hurried
         self._has_room = has_room
+        self._turn = turn
         self._barred = False
         self._fresh: deque[Recruit] = deque()
+        """Added to by the maker alone, taken from by its owner alone."""
         self._used: deque[Recruit] = deque()
+        self._maker = concurrent.futures.ThreadPoolExecutor(1)
+        self._making: Future[None] | None = None
 
     @property
     def hurried(self) -> bool:
         """Whether workers may serve longer than one replicate."""
-        return bool(self._device) and self._kept > 0 and not self._barred
+        return bool(self._device) and self._hurried and not self._barred
 
-    def fill(self, number: int) -> None:
-        """Have so many ready, if they are to be had: nothing depends on it."""
-        with contextlib.suppress(InfraError, OSError):
-            while self._device and not self._barred and len(self._fresh) < number and self._has_room():
-                self._fresh.append(recruit(self._hiring, device=self._device))
+    def fill(self) -> None:
+        """Have the whole group ready before long, if they are to be had: nothing depends on it."""
+        idle = self._making is None or self._making.done()
+        if self._device and not self._barred and idle and len(self._fresh) < self._group:
+            self._making = self._maker.submit(self._make)
+
+    def _make(self) -> None:
+        with contextlib.suppress(InfraError, OSError), self._turn():
+            made = []
+            while len(self._fresh) < self._group and self._has_room():
+                made.append(recruit(self._hiring, device=self._device))
+                self._fresh.append(made[-1])
+            _await_awake(made)
 
     def hire(self, post: Post, *, descriptors: Sequence[int] = (), load_s: float | None = None) -> WorkerLink:
         """A worker for `post`, there already or not; `descriptors` are its host arenas. Raises InfraError.
 
+        With the last one who waited, the next group is hired.
         One that has served before is given to references only: nothing of a candidate is in it, nor will be. It has
         loaded its file already: not every file can be loaded where another was.
         """
@@ -71,7 +107,8 @@ class Spares:
             _send_home(used)
         fresh = self._next(self._fresh) or recruit(self._hiring, device=self._device)
         link = assign(self._hiring, fresh, post, load_s=load_s)
-        self.fill(self._kept)
+        if not self._fresh:
+            self.fill()
         return link
 
     def serves(self, post: Post) -> bool:
@@ -80,10 +117,9 @@ class Spares:
 
     def await_awake(self) -> None:
         """Until all who wait have made their contexts, or were given up: nobody is making one from then on."""
-        deadline = time.monotonic() + _WAKING_TIMEOUT_S
-        while (waking := [each for each in self._fresh if _is_waking(each)]) and time.monotonic() < deadline:
-            time.sleep(_LOOK_S)
-        for each in waking:
+        if self._making is not None:
+            self._making.result()
+        for each in [each for each in self._fresh if _is_waking(each)]:
             self._fresh.remove(each)
             _send_home(each)
 
@@ -104,6 +140,7 @@ class Spares:
 
     def dismiss(self) -> bool:
         """Send all of them home. Returns whether anybody was there, or could have been."""
+        concurrent.futures.wait([self._making] if self._making is not None else [])
         waiting = [*self._fresh, *self._used]
         self._fresh.clear()
         self._used.clear()
@@ -127,6 +164,7 @@ class Spares:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.dismiss()
+        self._maker.shutdown()
 
     def _next(self, waiting: deque[Recruit]) -> Recruit | None:
         """The one who has waited longest and is still there."""

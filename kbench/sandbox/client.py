@@ -93,7 +93,10 @@ class Confined:
     @property
     def alive(self) -> bool:
         """Whether it runs, as far as is known: its supervisor speaks up as soon as it does not."""
-        return self._ending is None and not select.select([self._lifeline], [], [], 0)[0]
+        try:
+            return self._ending is None and not select.select([self._lifeline], [], [], 0)[0]
+        except ValueError:  # another thread closed it just now
+            return False
 
     @property
     def frozen(self) -> bool:

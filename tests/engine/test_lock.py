@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
 
 import pytest
 
-from kbench.engine.lock import timing_lock
+from kbench.engine import lock
+from kbench.engine.lock import context_turn, timing_lock
 from kbench.errors import InfraError
 from kbench.machine.gpus import Gpu
 
@@ -69,3 +71,28 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(InfraError, match="cannot lock"), timing_lock(CPU, waiting=lambda _: None, folder=tmp_path):
         pass
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_contexts_are_made_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    first = contextlib.ExitStack()
+
+    def sleep(_seconds: float) -> None:
+        said.append("waits")
+        first.close()
+
+    monkeypatch.setattr("time.sleep", sleep)
+    first.enter_context(context_turn(folder=tmp_path))
+    with context_turn(folder=tmp_path):
+        said.append("has it")
+    with context_turn(folder=tmp_path):
+        said.append("again")
+    assert said == ["waits", "has it", "again"]
+
+
+def test_a_turn_that_does_not_end_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "_TURN_S", 0.0)
+    with context_turn(folder=tmp_path), context_turn(folder=tmp_path):
+        pass
+    with pytest.raises(InfraError, match="cannot lock"), context_turn(folder=tmp_path / "nowhere"):
+        pass

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from plan_factory import SOLUTION, make_prepared
 
-from kbench.engine.staff import settings_of
+from kbench.engine.staff import group_size, settings_of
 from kbench.model import Device
 
 
@@ -28,3 +28,10 @@ def test_workers_serve_longer_only_where_that_is_asked_for_and_never_on_the_cpu(
         gauge=gauge, hurried=asked,
     ) as settings:  # fmt: skip
         assert settings.spares.hurried == hurried
+
+
+@pytest.mark.parametrize(("replicates", "hurried", "group"), [(5, False, 2), (1, True, 2), (3, True, 3), (10, True, 4)])
+def test_contexts_are_made_for_a_replicate_in_one_go_and_in_a_hurry_for_a_solution(
+    replicates: int, hurried: bool, group: int
+) -> None:
+    assert group_size(replicates, hurried=hurried) == group

@@ -23,7 +23,7 @@ from kbench.machine.cores import by_place, share_out
     ],
 )
 def test_lanes_and_builds(cores: int, lanes: int, each: int, builds: int, apart: bool) -> None:
-    shares = share_out(range(cores), lanes=lanes)
+    shares = share_out(range(cores), places=range(lanes), of=lanes)
     assert [len(lane) for lane in shares.lanes] == [each] * lanes
     assert (len(shares.builds), shares.apart) == (builds, apart)
     assert len(frozenset().union(*shares.lanes)) == each * lanes, "no core serves two lanes"
@@ -31,8 +31,21 @@ def test_lanes_and_builds(cores: int, lanes: int, each: int, builds: int, apart:
 
 
 def test_more_lanes_than_cores_share_what_there_is() -> None:
-    shares = share_out([4, 5], lanes=3)
+    shares = share_out([4, 5], places=[0, 1, 2], of=3)
     assert shares.lanes == (frozenset({4}), frozenset({5}), frozenset({4, 5}))
+
+
+def test_runs_side_by_side_meet_on_no_core_that_either_times_on() -> None:
+    first, second = (share_out(range(32), places=[place], of=2) for place in (0, 1))
+    assert (first.lanes, second.lanes) == ((frozenset(range(4)),), (frozenset(range(4, 8)),))
+    assert first.builds == second.builds == frozenset(range(8, 32))
+
+
+@pytest.mark.parametrize(("places", "of"), [([1], 8), ([0, 0], 2)], ids=["too few cores for all", "slices of one"])
+def test_otherwise_only_those_of_the_run_get_some(places: list[int], of: int) -> None:
+    shares = share_out(range(16), places=places, of=of)
+    assert shares == share_out(range(16), places=range(len(places)), of=len(places))
+    assert shares.apart
 
 
 def test_threads_of_one_core_stand_together(tmp_path: Path) -> None:

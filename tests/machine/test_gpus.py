@@ -14,7 +14,9 @@ from kbench.machine import gpus
 from kbench.machine.gpus import Gpu
 
 A = Gpu(name="NVIDIA H200", driver="580.1", memory_gb=139.8, uuid="GPU-aaaa", capability="9.0", node="/dev/nvidia0")
-B = Gpu(name="NVIDIA H100", driver="580.1", memory_gb=79.6, uuid="GPU-bbbb", capability="9.0", node="/dev/nvidia5")
+B = Gpu(
+    name="NVIDIA H100", driver="580.1", memory_gb=79.6, uuid="GPU-bbbb", capability="9.0", node="/dev/nvidia5", place=1
+)
 
 
 class FakeNvml:

@@ -35,7 +35,7 @@ class _Link:
 
 
 class _Spares:
-    """Says what it is asked for. Nobody is to be had whose post is `nobody`; who is called `compiled` is not served."""
+    """Says what it is asked for. Nobody is to be had whose post is `nobody`."""
 
     def __init__(self, *, hurried: bool = False) -> None:
         self.said: list[str] = []
@@ -45,11 +45,8 @@ class _Spares:
     def await_awake(self) -> None:
         self.said.append("all awake")
 
-    def fill(self, number: int) -> None:
-        self.said.append(f"{number} ready")
-
-    def serves(self, post: Post) -> bool:
-        return post.shown_path != "compiled"
+    def fill(self) -> None:
+        self.said.append("all ready")
 
     def hire(self, post: Post, *, load_s: float | None = None, **_: object) -> _Link:
         if post.shown_path == "nobody":
@@ -89,12 +86,12 @@ def as_link(link: Any) -> WorkerLink:
     return cast(WorkerLink, link)
 
 
-def test_they_come_in_the_order_of_their_turn_and_one_is_made_ready_for_each_that_a_spare_can_serve() -> None:
+def test_they_come_in_the_order_of_their_turn_and_are_made_ready_before_it() -> None:
     spares = _Spares()
-    with crew_of(spares, "a", "b", "compiled") as crew:
+    with crew_of(spares, "a", "b") as crew:
         crew.expect_all()
         assert len(crew.hire(["b", "a"])) == 2
-    assert spares.said == ["2 ready", "b comes", "a comes"]
+    assert spares.said == ["all ready", "b comes", "a comes"]
 
 
 def test_where_one_is_not_to_be_had_those_before_go_again() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import sys
@@ -40,7 +41,7 @@ class Made:
     closed: int = 0
     released: int = 0
     sound: bool = True
-    awake: bool = False
+    awake: bool = True
     posts: list[str] = field(default_factory=list)
 
     @property
@@ -80,14 +81,23 @@ class Market:
         self.made: list[Made] = []
         self.elsewhere: list[str] = []
         self.room = True
+        self.asleep = False
+        """How they come."""
+        self.turns: list[str] = []
         self.lacking: int | None = None
         """How many may be recruited before there is no space left."""
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        self.turns.append("taken")
+        yield
+        self.turns.append(f"given back, of {len(self.made)} all awake: {all(made.awake for made in self.made)}")
 
     def recruit(self, _hiring: object, *, device: str) -> Made:
         assert device == DEVICE
         if self.lacking is not None and len(self.made) >= self.lacking:
             raise OSError("no space left")
-        self.made.append(Made(len(self.made)))
+        self.made.append(Made(len(self.made), awake=not self.asleep))
         return self.made[-1]
 
     def assign(self, _hiring: object, made: Made, post: Post, *, load_s: float | None) -> Made:
@@ -108,8 +118,15 @@ def market(monkeypatch: pytest.MonkeyPatch) -> Market:
     return market
 
 
-def spares(market: Market, *, kept: int = 0, device: str = DEVICE) -> Spares:
-    return Spares(cast(Hiring, None), device=device, kept=kept, has_room=lambda: market.room)
+def spares(market: Market, *, group: int = 0, hurried: bool = False, device: str = DEVICE) -> Spares:
+    return Spares(
+        cast(Hiring, None), device=device, group=group, hurried=hurried, has_room=lambda: market.room, turn=market.turn
+    )
+
+
+def fill(own: Spares) -> None:
+    own.fill()
+    own.await_awake()
 
 
 def post(name: str = "v1", role: str = "candidate", **fields: Any) -> Post:
@@ -118,31 +135,51 @@ def post(name: str = "v1", role: str = "candidate", **fields: Any) -> Post:
 
 
 def hired(own: Spares, *args: Any, **fields: Any) -> Made:
-    return cast(Made, own.hire(post(*args, **fields)))
+    """And whoever is hired ahead for that reason is there."""
+    made = cast(Made, own.hire(post(*args, **fields)))
+    own.await_awake()
+    return made
 
 
 def test_who_waits_comes_first_and_whoever_waited_in_vain_goes_in_the_end(market: Market) -> None:
-    with spares(market) as own:
-        own.fill(2)
-        own.fill(1)
+    with spares(market, group=2) as own:
+        fill(own)
+        fill(own)
         assert len(market.made) == 2
-        assert [hired(own).number for _ in range(3)] == [0, 1, 2]
-        own.fill(1)
-    assert [made.closed for made in market.made] == [0, 0, 0, 1]
-
-
-def test_so_many_are_kept_ready_where_that_is_wanted(market: Market) -> None:
-    with spares(market, kept=2) as own:
         assert hired(own).number == 0
-        assert len(market.made) == 3
+        fill(own)
         assert hired(own).number == 1
+    assert [made.closed for made in market.made] == [0, 0, 1]
+
+
+def test_with_the_last_of_a_group_the_next_one_is_hired_and_not_before(market: Market) -> None:
+    with spares(market, group=3) as own:
+        assert hired(own).number == 0, "nobody was there"
         assert len(market.made) == 4
+        assert [hired(own).number for _ in range(2)] == [1, 2]
+        assert len(market.made) == 4
+        assert hired(own).number == 3
+        assert len(market.made) == 7
+
+
+def test_a_group_is_hired_in_a_turn_that_lasts_until_all_of_it_is_awake(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sleep(_seconds: float) -> None:
+        market.made[1].awake = market.made[0].awake
+        market.made[0].awake = True
+
+    market.asleep = True
+    monkeypatch.setattr("time.sleep", sleep)
+    with spares(market, group=2) as own:
+        fill(own)
+    assert market.turns == ["taken", "given back, of 2 all awake: True"]
 
 
 def test_without_room_nobody_is_hired_ahead_nor_kept(market: Market) -> None:
     market.room = False
-    with spares(market, kept=2) as own:
-        own.fill(2)
+    with spares(market, group=2, hurried=True) as own:
+        fill(own)
         assert market.made == []
         reference = hired(own, "eager", "reference")
         assert len(market.made) == 1
@@ -150,7 +187,7 @@ def test_without_room_nobody_is_hired_ahead_nor_kept(market: Market) -> None:
 
 
 def test_a_reference_that_was_kept_serves_the_next_reference_and_no_candidate(market: Market) -> None:
-    with spares(market, kept=1) as own:
+    with spares(market, group=1, hurried=True) as own:
         first = hired(own, "eager of a", "reference")
         assert own.keep(post("eager of a", "reference"), cast(WorkerLink, first)) and first.released == 1
         assert hired(own, "v1") is not first
@@ -160,7 +197,7 @@ def test_a_reference_that_was_kept_serves_the_next_reference_and_no_candidate(ma
 
 
 def test_a_candidates_worker_is_never_kept(market: Market) -> None:
-    with spares(market, kept=1) as own:
+    with spares(market, group=1, hurried=True) as own:
         used = hired(own, "v1")
         assert not own.keep(post("v1"), cast(WorkerLink, used))
     assert not used.released
@@ -172,7 +209,7 @@ def test_none_is_kept_where_all_are_to_be_fresh(market: Market) -> None:
 
 
 def test_one_that_cannot_let_go_of_its_file_is_not_kept(market: Market) -> None:
-    with spares(market, kept=1) as own:
+    with spares(market, group=1, hurried=True) as own:
         broken = hired(own, "eager", "reference")
         broken.sound = False
         assert not own.keep(post("eager", "reference"), cast(WorkerLink, broken))
@@ -180,8 +217,8 @@ def test_one_that_cannot_let_go_of_its_file_is_not_kept(market: Market) -> None:
 
 
 def test_one_that_died_waiting_is_passed_over(market: Market) -> None:
-    with spares(market) as own:
-        own.fill(2)
+    with spares(market, group=2) as own:
+        fill(own)
         market.made[0].alive = False
         assert hired(own).number == 1
         assert market.made[0].closed == 1
@@ -189,16 +226,17 @@ def test_one_that_died_waiting_is_passed_over(market: Market) -> None:
 
 @pytest.mark.parametrize("fields", [{"device": ""}, {"writable": Path("cache")}])
 def test_others_do_not_wait_for_posts_that_need_more_at_their_birth(market: Market, fields: dict[str, Any]) -> None:
-    with spares(market, kept=1) as own:
-        own.fill(1)
+    with spares(market, group=1, hurried=True) as own:
+        fill(own)
         hired(own, "eager", "reference", **fields)
         assert market.elsewhere == ["eager"] and market.made[0].posts == []
         assert not own.keeps(post("eager", "reference", **fields))
 
 
 def test_for_the_cpu_nobody_waits(market: Market) -> None:
-    with spares(market, kept=2, device="") as own:
-        own.fill(2)
+    with spares(market, group=2, hurried=True, device="") as own:
+        fill(own)
+        assert not own.hurried
         assert market.made == []
 
 
@@ -212,27 +250,33 @@ def test_they_are_awake_when_each_has_said_so_or_is_gone(market: Market, monkeyp
         if len(rests) == 5:
             market.made[1].alive = False
 
+    market.asleep = True
     monkeypatch.setattr("time.sleep", sleep)
-    with spares(market) as own:
+    with spares(market, group=2) as own:
         own.await_awake()
-        own.fill(2)
         assert rests == []
-        own.await_awake()
+        fill(own)
     assert len(rests) == 5
 
 
 def test_one_that_does_not_wake_up_is_given_up(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spares_module, "_WAKING_TIMEOUT_S", 0.0)
-    with spares(market) as own:
-        own.fill(2)
-        market.made[1].awake = True
-        own.await_awake()
+    recruit = market.recruit
+
+    def recruit_and_wake_the_second(hiring: object, *, device: str) -> Made:
+        made = recruit(hiring, device=device)
+        made.awake = len(market.made) == 2
+        return made
+
+    monkeypatch.setattr(spares_module, "recruit", recruit_and_wake_the_second)
+    with spares(market, group=2) as own:
+        fill(own)
         assert [made.closed for made in market.made] == [1, 0]
         assert hired(own).number == 1
 
 
 def test_a_file_that_cannot_be_loaded_after_another_is_loaded_by_a_new_worker(market: Market) -> None:
-    with spares(market, kept=1) as own:
+    with spares(market, group=1, hurried=True) as own:
         used = hired(own, "eager", "reference")
         assert own.keep(post("eager", "reference"), cast(WorkerLink, used))
         assert hired(own, "not twice", "reference") is not used
@@ -241,14 +285,26 @@ def test_a_file_that_cannot_be_loaded_after_another_is_loaded_by_a_new_worker(ma
 
 def test_that_nobody_is_to_be_had_ahead_costs_nobody_his_turn(market: Market) -> None:
     market.lacking = 1
-    with spares(market, kept=2) as own:
+    with spares(market, group=2, hurried=True) as own:
         assert hired(own).number == 0
         assert market.made[0].closed == 0
 
 
+def test_a_device_that_fails_under_whoever_hires_ahead_is_heard_of() -> None:
+    def fail() -> bool:
+        raise torch.AcceleratorError("unspecified launch failure")
+
+    with Spares(
+        cast(Hiring, None), device=DEVICE, group=1, hurried=False, has_room=fail, turn=contextlib.nullcontext
+    ) as own:
+        own.fill()
+        with pytest.raises(torch.AcceleratorError):
+            own.await_awake()
+
+
 def test_one_whose_supervisor_is_gone_is_in_nobodys_way(market: Market) -> None:
-    with spares(market) as own:
-        own.fill(3)
+    with spares(market, group=3) as own:
+        fill(own)
         for made in market.made:
             made.sound = False
         market.made[0].alive = False
@@ -258,10 +314,10 @@ def test_one_whose_supervisor_is_gone_is_in_nobodys_way(market: Market) -> None:
 
 
 def test_while_they_are_barred_nobody_comes_ahead_or_stays(market: Market) -> None:
-    with spares(market, kept=2) as own:
+    with spares(market, group=2, hurried=True) as own:
         with own.barred():
             assert not own.hurried
-            own.fill(2)
+            fill(own)
             reference = hired(own, "eager", "reference")
             assert len(market.made) == 1
             assert not own.keeps(post("eager", "reference"))
@@ -270,12 +326,12 @@ def test_while_they_are_barred_nobody_comes_ahead_or_stays(market: Market) -> No
 
 
 def test_it_is_told_whether_there_was_anybody_to_dismiss(market: Market) -> None:
-    with spares(market) as own:
+    with spares(market, group=1) as own:
         assert not own.dismiss()
-        own.fill(1)
+        fill(own)
         assert own.dismiss() and market.made[0].closed == 1
         assert not own.dismiss()
-    with spares(market, kept=1) as hurried:
+    with spares(market, group=1, hurried=True) as hurried:
         assert hurried.dismiss(), "somebody may have stayed within the pair"
 
 
