@@ -106,6 +106,21 @@ def test_several_gpus_share_the_work(tmp_path: Path) -> None:
     assert (code, [record["status"] for record in records.values()]) == (0, ["correct"] * 6), records
 
 
+def test_right_and_wrong_are_told_apart_where_all_workers_are_fresh_too(tmp_path: Path) -> None:
+    (tmp_path / "problems").mkdir()
+    (tmp_path / "problems" / "row.py").write_text(PROBLEM)
+    (tmp_path / "solutions" / "row").mkdir(parents=True)
+    wrong = SOLUTION.replace("e / e.sum(1, keepdim=True)", "e")
+    for name, text in {"a_right": SOLUTION, "b_wrong": wrong, "c_wrong": wrong, "d_right": SOLUTION}.items():
+        (tmp_path / "solutions" / "row" / f"{name}.py").write_text(text)
+    code, records = kbench_run(
+        tmp_path / "problems", tmp_path / "solutions", "--replicates", "3", out=tmp_path / "r"
+    )
+    assert code == 1
+    assert [r["status"] for _, r in sorted(records.items())] == ["correct", "incorrect", "incorrect", "correct"]
+    assert all(len(record["replicate_log_ratios"]) == 3 for name, record in records.items() if "right" in name)
+
+
 def test_a_file_that_uses_the_gpu_when_it_is_imported_is_judged_all_the_same(tmp_path: Path) -> None:
     """Builds see no GPU while something may be timed on it: such a file gets its import in a lane's own turn."""
     (tmp_path / "row.py").write_text(PROBLEM)
