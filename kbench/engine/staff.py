@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 _ONE_REPLICATE = 2
-"""Workers that get their context in one go: a solution's and its reference's, or of wrong solutions the next two."""
+"""Workers that get their context in one go: the first replicate's, or of wrong solutions the next two."""
 _MOST_IN_A_HURRY = 4
 
 

@@ -28,17 +28,16 @@ class Shares:
 def share_out(cores: Collection[int], *, places: Sequence[int], of: int) -> Shares:
     """Give each GPU two to four of `cores` for its lane, and the builds the rest, which is half or more.
 
-    `places` (at least one) says which GPUs this run takes, `of` how many the machine has. Each has its own cores
+    `places` (at least one) says which GPUs this run takes, `of` how many the machine has. Each has its own four cores
     whichever run takes it: so runs side by side do not time on the same ones, nor build on each other's. Where there
-    are too few for that, only this run's GPUs get some; and where there are too few even so, building and timing take
-    turns on all of them. Cores are given in the order of `cores`: those that belong together should stand together
-    (`by_place`).
+    are too few for that, only this run's GPUs get some, two at least; and where there are too few even so, building and
+    timing take turns on all of them. Cores are given in the order of `cores`: those that belong together should stand
+    together (`by_place`).
     """
     ordered = list(cores)
-    each = min(_MOST_PER_LANE, len(ordered) // (2 * of))
-    if each < _LEAST_PER_LANE or len(set(places)) < len(places):  # slices of one GPU have one place
+    if len(ordered) < 2 * of * _MOST_PER_LANE or len(set(places)) < len(places):  # slices of one GPU have one place
         places, of = range(len(places)), len(places)
-        each = min(_MOST_PER_LANE, len(ordered) // (2 * of))
+    each = min(_MOST_PER_LANE, len(ordered) // (2 * of))
     apart = each >= _LEAST_PER_LANE
     if not apart:
         each = max(1, len(ordered) // of)

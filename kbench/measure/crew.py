@@ -61,6 +61,8 @@ class Crew:
     def hire_to_judge(self, post: Post) -> WorkerLink:
         """Whoever is judged before anybody is timed. Raises InfraError."""
         self._judged = self._spares.hire(post, descriptors=self._descriptors)
+        if not self._spares.waiting:  # were it wrong, the next would be wanted soon
+            self._spares.fill()
         return self._judged
 
     def judged(self, *, right: bool) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -27,12 +28,6 @@ _LOOK_S = 1e-3
 
 def _is_waking(recruit: Recruit) -> bool:
     return recruit.page is not None and not recruit.page.is_awake() and recruit.process.alive
-
-
-def _await_awake(recruits: Sequence[Recruit]) -> None:
-    deadline = time.monotonic() + _WAKING_TIMEOUT_S
-    while any(map(_is_waking, recruits)) and time.monotonic() < deadline:
-        time.sleep(_LOOK_S)
 
 
 def _send_home(recruit: Recruit) -> None:
@@ -70,6 +65,12 @@ class Spares:
         self._used: deque[Recruit] = deque()
         self._maker = concurrent.futures.ThreadPoolExecutor(1)
         self._making: Future[None] | None = None
+        self._leaving = threading.Event()
+
+    @property
+    def waiting(self) -> int:
+        """How many there are who were hired ahead."""
+        return len(self._fresh)
 
     @property
     def hurried(self) -> bool:
@@ -79,21 +80,26 @@ class Spares:
     def fill(self) -> None:
         """Have the whole group ready before long, if they are to be had: nothing depends on it."""
         idle = self._making is None or self._making.done()
-        if self._device and not self._barred and idle and len(self._fresh) < self._group:
+        if self._device and not self._barred and idle and len(self._fresh) < self._group and self._has_room():
             self._making = self._maker.submit(self._make)
 
     def _make(self) -> None:
         with contextlib.suppress(InfraError, OSError), self._turn():
-            made = []
-            while len(self._fresh) < self._group and self._has_room():
-                made.append(recruit(self._hiring, device=self._device))
-                self._fresh.append(made[-1])
-            _await_awake(made)
+            try:
+                while len(self._fresh) < self._group and self._has_room():
+                    self._fresh.append(recruit(self._hiring, device=self._device))
+            finally:
+                self._await_waking()
+
+    def _await_waking(self) -> None:
+        """Only those who still wait: whoever was given to a candidate could say anything."""
+        deadline = time.monotonic() + _WAKING_TIMEOUT_S
+        while any(map(_is_waking, list(self._fresh))) and time.monotonic() < deadline and not self._leaving.is_set():
+            time.sleep(_LOOK_S)
 
     def hire(self, post: Post, *, descriptors: Sequence[int] = (), load_s: float | None = None) -> WorkerLink:
         """A worker for `post`, there already or not; `descriptors` are its host arenas. Raises InfraError.
 
-        With the last one who waited, the next group is hired.
         One that has served before is given to references only: nothing of a candidate is in it, nor will be. It has
         loaded its file already: not every file can be loaded where another was.
         """
@@ -106,20 +112,21 @@ class Spares:
                 return link
             _send_home(used)
         fresh = self._next(self._fresh) or recruit(self._hiring, device=self._device)
-        link = assign(self._hiring, fresh, post, load_s=load_s)
-        if not self._fresh:
-            self.fill()
-        return link
+        return assign(self._hiring, fresh, post, load_s=load_s)
 
     def serves(self, post: Post) -> bool:
         """Whether somebody who waits could do: nobody does for the CPU, nor with a folder of others to write in."""
         return bool(self._device) and post.device == self._device and post.writable is None
 
     def await_awake(self) -> None:
-        """Until all who wait have made their contexts, or were given up: nobody is making one from then on."""
+        """Until all who wait have made their contexts, or were given up: nobody is making one from then on.
+
+        They go where the room for them has gone meanwhile.
+        """
         if self._making is not None:
             self._making.result()
-        for each in [each for each in self._fresh if _is_waking(each)]:
+        roomy = not self._fresh or self._has_room()
+        for each in [each for each in self._fresh if not roomy or _is_waking(each)]:
             self._fresh.remove(each)
             _send_home(each)
 
@@ -163,6 +170,7 @@ class Spares:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._leaving.set()
         self.dismiss()
         self._maker.shutdown()
 

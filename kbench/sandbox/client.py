@@ -95,7 +95,7 @@ class Confined:
         """Whether it runs, as far as is known: its supervisor speaks up as soon as it does not."""
         try:
             return self._ending is None and not select.select([self._lifeline], [], [], 0)[0]
-        except ValueError:  # another thread closed it just now
+        except (ValueError, OSError):  # another thread closed it just now
             return False
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from inventory_factory import H200
@@ -60,13 +61,21 @@ def two_lanes(root: Path) -> Prepared:
     effort = {"replicates": 1, "blocks": 2, "min_samples": 2, "min_block_ms": 1.0}
     options = load_options({**effort, "jobs": 2}, {"HOME": str(root)}, root).options
     options = dataclasses.replace(options, problems=prepared.options.problems, solutions=prepared.options.solutions)
-    return dataclasses.replace(prepared, options=options, gpus=(H200, dataclasses.replace(H200, uuid="GPU-b")))
+    gpus = (H200, dataclasses.replace(H200, uuid="GPU-b", place=1))
+    inventory = dataclasses.replace(prepared.inventory, gpus=gpus, hidden_gpus=1)
+    return dataclasses.replace(prepared, options=options, gpus=gpus, inventory=inventory)
 
 
 def test_builds_and_lanes_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cores = sorted(os.sched_getaffinity(0))
     shares = Shares(lanes=(frozenset(cores[:1]), frozenset(cores[-1:])), builds=frozenset(cores), apart=True)
-    monkeypatch.setattr(run, "share_out", lambda *_, **__: shares)
+    asked: list[dict[str, Any]] = []
+
+    def share_out(_cores: object, **how: Any) -> Shares:
+        asked.append(how)
+        return shares
+
+    monkeypatch.setattr(run, "share_out", share_out)
     heard = Heard()
     with RunStore.create(tmp_path / "run", options={}, environment=ENVIRONMENT) as store:
         run.execute(two_lanes(tmp_path), store, heard)
@@ -83,4 +92,5 @@ def test_builds_and_lanes_side_by_side(tmp_path: Path, monkeypatch: pytest.Monke
     assert built.count("p/c_wants_a_device") == 2, "once without a device and once in a lane's turn"
     assert built.count("p/a_right") == 1
     assert sorted(os.sched_getaffinity(0)) == cores, "all cores are ours again"
+    assert asked == [{"places": [0, 1], "of": 3}]
     assert (tmp_path / "run" / "speedups.csv").exists()

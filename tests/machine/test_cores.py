@@ -41,11 +41,14 @@ def test_runs_side_by_side_meet_on_no_core_that_either_times_on() -> None:
     assert first.builds == second.builds == frozenset(range(8, 32))
 
 
-@pytest.mark.parametrize(("places", "of"), [([1], 8), ([0, 0], 2)], ids=["too few cores for all", "slices of one"])
+@pytest.mark.parametrize(
+    ("places", "of"), [([1], 8), ([7], 4), ([0, 0], 2)], ids=["far too few", "too few for all", "slices of one"]
+)
 def test_otherwise_only_those_of_the_run_get_some(places: list[int], of: int) -> None:
-    shares = share_out(range(16), places=places, of=of)
-    assert shares == share_out(range(16), places=range(len(places)), of=len(places))
+    shares = share_out(range(31), places=places, of=of)
+    assert shares == share_out(range(31), places=range(len(places)), of=len(places))
     assert shares.apart
+    assert {len(lane) for lane in shares.lanes} == {4}
 
 
 def test_threads_of_one_core_stand_together(tmp_path: Path) -> None:

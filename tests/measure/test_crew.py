@@ -41,6 +41,7 @@ class _Spares:
         self.said: list[str] = []
         self.hurried = hurried
         self.takes = True
+        self.waiting = 1
 
     def await_awake(self) -> None:
         self.said.append("all awake")
@@ -238,3 +239,12 @@ def test_one_that_may_not_stay_after_all_goes_and_so_do_all_where_the_pair_was_b
     else:
         pair()
     assert spares.said == ["eager comes", *([] if fails else ["eager may not stay"]), "eager goes"]
+
+
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_whoever_is_judged_next_is_sent_for_when_nobody_is_left(waiting: int) -> None:
+    spares = _Spares()
+    spares.waiting = waiting
+    with crew_of(spares, SOLUTION) as crew:
+        crew.hire_to_judge(post_of("judged"))
+        assert spares.said == ["judged comes", *([] if waiting else ["all ready"])]

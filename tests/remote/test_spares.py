@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,14 +153,65 @@ def test_who_waits_comes_first_and_whoever_waited_in_vain_goes_in_the_end(market
     assert [made.closed for made in market.made] == [0, 0, 1]
 
 
-def test_with_the_last_of_a_group_the_next_one_is_hired_and_not_before(market: Market) -> None:
-    with spares(market, group=3) as own:
-        assert hired(own).number == 0, "nobody was there"
-        assert len(market.made) == 4
-        assert [hired(own).number for _ in range(2)] == [1, 2]
-        assert len(market.made) == 4
-        assert hired(own).number == 3
-        assert len(market.made) == 7
+def test_nobody_is_hired_ahead_unless_that_is_asked_for(market: Market) -> None:
+    with spares(market, group=2) as own:
+        assert hired(own).number == 0
+        assert len(market.made) == 1 and own.waiting == 0
+        fill(own)
+        assert own.waiting == 2
+
+
+def test_they_go_when_the_room_for_them_has_gone(market: Market) -> None:
+    with spares(market, group=2) as own:
+        fill(own)
+        market.room = False
+        own.await_awake()
+        assert [made.closed for made in market.made] == [1, 1] and own.waiting == 0
+
+
+def test_who_was_given_away_is_not_waited_for(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A candidate has its worker's page, and could say at any time that it is not awake."""
+    waits = threading.Event()
+
+    def sleep(_seconds: float) -> None:
+        waits.set()
+
+    market.asleep = True
+    monkeypatch.setattr("time.sleep", sleep)
+    with spares(market, group=2) as own:
+        own.fill()
+        assert waits.wait(20)
+        given = cast(Made, own.hire(post()))
+        market.made[1].awake = True
+        own.await_awake()
+        assert given.number == 0 and not given.awake
+        assert own.waiting == 1
+
+
+def test_who_has_come_is_waited_for_though_another_is_not_to_be_had(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sleep(_seconds: float) -> None:
+        market.made[0].awake = True
+
+    market.asleep, market.lacking = True, 1
+    monkeypatch.setattr("time.sleep", sleep)
+    with spares(market, group=2) as own:
+        fill(own)
+        assert own.waiting == 1 and not market.made[0].closed
+
+
+def test_who_leaves_does_not_wait_for_one_that_does_not_wake_up(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = threading.Event()
+    monkeypatch.setattr("time.sleep", lambda _: waits.set())
+    monkeypatch.setattr(spares_module, "_WAKING_TIMEOUT_S", 1e9)
+    market.asleep = True
+    with spares(market, group=2) as own:
+        own.fill()
+        assert waits.wait(20)
+    assert [made.closed for made in market.made] == [1, 1]
 
 
 def test_a_group_is_hired_in_a_turn_that_lasts_until_all_of_it_is_awake(
@@ -291,7 +343,11 @@ def test_that_nobody_is_to_be_had_ahead_costs_nobody_his_turn(market: Market) ->
 
 
 def test_a_device_that_fails_under_whoever_hires_ahead_is_heard_of() -> None:
+    answers = iter([True])
+
     def fail() -> bool:
+        if next(answers, False):
+            return True
         raise torch.AcceleratorError("unspecified launch failure")
 
     with Spares(
