@@ -86,7 +86,7 @@ class Spares:
     def _make(self) -> None:
         with contextlib.suppress(InfraError, OSError), self._turn():
             try:
-                while len(self._fresh) < self._group and self._has_room():
+                while len(self._fresh) < self._group and not self._leaving.is_set() and self._has_room():
                     self._fresh.append(recruit(self._hiring, device=self._device))
             finally:
                 self._await_waking()

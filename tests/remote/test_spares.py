@@ -342,6 +342,28 @@ def test_that_nobody_is_to_be_had_ahead_costs_nobody_his_turn(market: Market) ->
         assert market.made[0].closed == 0
 
 
+def test_who_leaves_hires_nobody_more(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    leaves = threading.Event()
+
+    @contextlib.contextmanager
+    def late() -> Iterator[None]:
+        assert leaves.wait(20)
+        yield
+
+    dismiss = Spares.dismiss
+
+    def dismiss_now(own: Spares) -> bool:
+        leaves.set()
+        return dismiss(own)
+
+    monkeypatch.setattr(Spares, "dismiss", dismiss_now)
+    with Spares(
+        cast(Hiring, None), device=DEVICE, group=2, hurried=False, has_room=lambda: True, turn=late
+    ) as own:
+        own.fill()
+    assert market.made == []
+
+
 def test_a_device_that_fails_under_whoever_hires_ahead_is_heard_of() -> None:
     answers = iter([True])
 
