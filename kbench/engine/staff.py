@@ -106,9 +106,6 @@ def hiring_from(
         from kbench.remote.hire import Hiring
         from kbench.remote.link import Deadlines
 
-        if prepared.device is Device.CPU:  # the judge is in this process: its seconds of importing, meanwhile
-            with without_collection():
-                import kbench.engine.pair  # noqa: F401
         yield Hiring(
             server=server,
             limits=confine.Limits(memory_bytes=int(options.memory_limit_gb * 2**30)),
@@ -133,7 +130,8 @@ def settings_of(
 
     `hurried`: they may serve longer than one replicate. Not for the CPU, where a heap's history shows in the times.
     """
-    from kbench.engine.pair import Settings, judged_on, woken
+    with without_collection():  # on the CPU these are seconds, while the fork server imports as much
+        from kbench.engine.pair import Settings, judged_on, woken
     from kbench.judge.cases import SeedSource
     from kbench.judge.exam import Exams
     from kbench.measure.crew import has_room

@@ -281,6 +281,8 @@ class ForkServer:
     def close(self) -> None:
         """Hang up (the server then ends) and remove all scratch folders."""
         self._requests.close()
+        if not self._ready:  # nobody was forked, and it would hear of this only when it has imported all
+            self._process.terminate()
         try:
             self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,15 @@ def linger(_: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     os.write(descriptors[0], b"here")
     while True:
         time.sleep(3600)
+
+
+def test_a_server_that_nobody_needed_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text("import signal\nsignal.pause()\n")
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    with ForkServer(modules=["endless"], environment=environment) as server:
+        process = server._process
+    assert process.returncode == -signal.SIGTERM
+    assert not server.root.exists()
 
 
 @pytest.mark.parametrize("orders", [b"", FREEZE])
